@@ -58,6 +58,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpus: tuple[str, ...] = ()  # UUIDs, in the order of the ranks
     cpu: int = 0
     memory: int = 0
+    granted_at: float = 0.0
     releasing: bool = False  # the attempt is over; what it held is not yet known to be free
 
 
@@ -109,6 +110,7 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stopped: bool = False  # it ended within its grace after an order
     lost: bool = False
     start_error: str | None = None  # a sentence: why it never ran
+    hopeless: bool = False  # the same start would fail in the same way (no such script, say)
     ranks: tuple[RankEnd, ...] = ()  # in order of their end: the first failing one is the cause
 
 
@@ -167,9 +169,11 @@ class ReleaseRequested(Event, frozen=True, kw_only=True):
 
 
 class UpdateRequested(Event, frozen=True, kw_only=True):
-    """New values in place of the old ones; None leaves one as it is."""
+    """New values in place of the old ones; None leaves one as it is. `key` finds the changed
+    submission in storage."""
 
     job: int
+    key: str
     resources: Resources | None = None
     schedule: Schedule | None = None
     recovery: Recovery | None = None
@@ -259,6 +263,13 @@ class JobAdded(Message, frozen=True, kw_only=True):
     key: str
 
 
+class SubmissionChanged(Message, frozen=True, kw_only=True):
+    """The job's submission is to be replaced by the one under `key`."""
+
+    job: int
+    key: str
+
+
 class JobRemoved(Message, frozen=True, kw_only=True):
     job: int
 
@@ -300,6 +311,7 @@ class Happened(Message, frozen=True, kw_only=True):
 Change = (
     JobAdded
     | JobChanged
+    | SubmissionChanged
     | JobRemoved
     | LeaseChanged
     | LeaseEnded

@@ -1,0 +1,145 @@
+"""What attempts tell: they started, got on, ended, left nothing behind."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trainforge.states import JobState
+from trainforged.core import messages as m
+from trainforged.core.endings import end
+from trainforged.core.leases import attempt_record, release
+from trainforged.core.lifecycle import Trigger, Verdict, judge, move
+from trainforged.core.state import Draft
+
+replace = msgspec.structs.replace
+
+PROGRESS_GRAIN = 10.0  # seconds between two commits of the same job's progress
+
+
+def daemon_started(draft: Draft, event: m.DaemonStarted) -> m.Reply:
+    draft.machine = event.machine
+    for job in list(draft.base.jobs.values()):
+        if job.state is JobState.RUNNING:
+            draft.put(replace(job, state=move(job.state, Trigger.LOSE_SIGHT)))
+    draft.reschedule = True
+    return m.Accepted()
+
+
+def attempt_started(draft: Draft, event: m.AttemptStarted) -> m.Reply:
+    job = _current(draft, event.job, event.attempt)
+    if job is None:
+        return _stale(event.job, event.attempt)
+    first = job.attempt_started_at is None
+    started = job.attempt_started_at if job.attempt_started_at is not None else event.time
+    draft.put(
+        replace(
+            job,
+            state=move(job.state, Trigger.STARTED),
+            started_at=job.started_at if job.started_at is not None else started,
+            attempt_started_at=started,
+        )
+    )
+    lease = draft.lease(job.id)
+    if first and lease is not None:
+        draft.put_attempt(attempt_record(lease, started_at=started))
+        draft.note(event.time, "attempt_started", f"attempt {job.attempt} started", job.id)
+    return m.Accepted(jobs=(job.id,))
+
+
+def progressed(draft: Draft, event: m.Progressed) -> m.Reply:
+    job = _current(draft, event.job, event.attempt)
+    if job is None:
+        return _stale(event.job, event.attempt)
+    hang = job.recovery.hang_timeout
+    grain = PROGRESS_GRAIN if hang is None else min(PROGRESS_GRAIN, hang / 10)
+    if job.progressed_at is None or event.time - job.progressed_at >= grain:
+        draft.put(replace(job, progressed_at=event.time))
+    return m.Accepted(jobs=(job.id,))
+
+
+def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
+    job = _current(draft, event.job, event.attempt)
+    lease = draft.lease(event.job)
+    if job is None or lease is None:
+        return _stale(event.job, event.attempt)
+    verdict = judge(job, event.end, event.jitter)
+    started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
+    spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0
+    draft.putattempt_record(
+        attempt_record(
+            lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=event.end
+        )
+    )
+    draft.put_lease(replace(lease, releasing=True))
+    draft.order(release(lease))
+    job = replace(
+        job,
+        spent=job.spent + spent,
+        started_at=job.started_at if job.started_at is not None else started,
+        streak=0 if job.progressed_at is not None else job.streak,
+        attempt_started_at=None,
+        progressed_at=None,
+        stopping_for=None,
+        last_error=verdict.error,
+    )
+    draft.note(
+        event.time,
+        "attempt_ended",
+        f"attempt {job.attempt}: {verdict.message}",
+        job.id,
+        attempt=job.attempt,
+        reason=str(verdict.reason),
+        exit_code=verdict.exit_code,
+    )
+    _follow(draft, job, event.time, verdict)
+    draft.reschedule = True
+    return m.Accepted(jobs=(job.id,))
+
+
+def _follow(draft: Draft, job: m.Job, time: float, verdict: Verdict) -> None:
+    """Put the verdict on an attempt into effect for its job."""
+    after = move(job.state, verdict.trigger)
+    if after.ended:
+        end(draft, job, time, verdict.trigger, verdict.reason, verdict.message, verdict.exit_code)
+        return
+    if after is JobState.HELD:
+        draft.put(replace(job, state=after, reason=None))
+        draft.note(time, "job_held", "held; it goes on when it is released", job.id)
+        return
+    counted = 1 if verdict.counted else 0
+    draft.put(
+        replace(
+            job,
+            state=after,
+            reason=str(verdict.reason),
+            retries=job.retries + counted,
+            streak=job.streak + counted,
+            not_before=time + verdict.delay if verdict.delay else None,
+        )
+    )
+    when = f" in {verdict.delay:.0f} s" if verdict.delay else ""
+    draft.note(time, "job_retried", f"will be started again{when}: {verdict.message}", job.id)
+
+
+def lease_released(draft: Draft, event: m.LeaseReleased) -> m.Reply:
+    lease = draft.lease(event.job)
+    if lease is None or lease.attempt != event.attempt or not lease.releasing:
+        return _stale(event.job, event.attempt)
+    draft.end_lease(event.job)
+    for uuid, why in event.stuck.items():
+        device = draft.devices.get(uuid) or draft.base.devices.get(uuid)
+        if device is not None:
+            draft.put_device(replace(device, set_aside=why))
+            draft.note(event.time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)
+    draft.reschedule = True
+    return m.Accepted(jobs=(event.job,))
+
+
+def _current(draft: Draft, job_id: int, attempt: int) -> m.Job | None:
+    """The job if this is its attempt and the attempt is not over."""
+    job = draft.job(job_id)
+    return job if job is not None and job.attempt == attempt and job.state.live else None
+
+
+def _stale(job_id: int, attempt: int) -> m.Refused:
+    return m.Refused(code="conflict", message=f"attempt {attempt} of job {job_id} is not current")

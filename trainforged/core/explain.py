@@ -1,0 +1,142 @@
+"""Why a job is where it is: a word for programs, a sentence for people. Pure, from the state."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+from trainforge.states import JobState, WaitReason
+from trainforged.core import messages as m
+from trainforged.core import scheduler
+from trainforged.core.state import State
+from trainforged.core.turns import unmet
+
+TimeLeft = Callable[[int], float | None]
+"""Seconds that a running job still needs, as far as that can be told."""
+
+
+def reason(state: State, job: m.Job, now: float) -> str | None:
+    """`JobView.reason`: a wait reason for a job that waits, else why it is or ended as it did."""
+    if job.state is JobState.HELD:
+        return WaitReason.HELD
+    if job.state is JobState.QUEUED:
+        return wait_reason(state, job, now)
+    if job.state is JobState.STOPPING and job.stopping_for is not None:
+        return str(job.stopping_for)
+    return job.reason
+
+
+def wait_reason(state: State, job: m.Job, now: float) -> WaitReason:
+    """What a queued job waits for."""
+    blocked = unmet(state, job, now)
+    if blocked is not None:
+        return blocked
+    devices = list(state.devices.values())
+    free = scheduler.free(devices, state.leases.values(), state.machine)
+    short = scheduler.shortage(job.resources, free, state.machine, len(devices))
+    return short or WaitReason.WAITING_FOR_TURN
+
+
+def why(state: State, job: m.Job, now: float, left: TimeLeft, evidence: str | None = None) -> str:
+    """The sentence. `evidence` is what the newest ended attempt left (see `lifecycle.describe`)."""
+    match job.state:
+        case JobState.QUEUED:
+            return _why_queued(state, job, now, left)
+        case JobState.HELD:
+            return f"is held; `tfctl release {job.id}` lets it go on"
+        case JobState.BACKOFF:
+            wait = _duration(max(0.0, (job.not_before or now) - now))
+            return f"starts again in {wait} (retry {job.retries}): {evidence or job.reason}"
+        case JobState.STARTING:
+            return f"attempt {job.attempt} is being started"
+        case JobState.RUNNING:
+            return f"runs (attempt {job.attempt})"
+        case JobState.STOPPING:
+            order = str(job.stopping_for or "stop").replace("_", " ")
+            return f"is stopping ({order}); it has {_duration(job.recovery.grace)} to save"
+        case JobState.UNKNOWN:
+            return f"is being found out: what became of attempt {job.attempt}"
+        case JobState.SUCCEEDED:
+            return "succeeded"
+        case JobState.CANCELLED:
+            return "was cancelled"
+        case JobState.FAILED:
+            cause = (job.reason or "unknown").replace("_", " ")
+            return f"failed ({cause}): {evidence or 'no evidence was kept'}"
+
+
+def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
+    match wait_reason(state, job, now):
+        case WaitReason.WAITING_FOR_JOBS:
+            return f"waits for {_jobs(state, job)} to succeed"
+        case WaitReason.BEGIN_TIME:
+            begin = job.schedule.begin
+            assert begin is not None, "only a job with a begin time waits for it"
+            local = begin.astimezone()
+            day = "" if local.date() == datetime.datetime.fromtimestamp(now).date() else f"{local:%Y-%m-%d} "
+            return f"waits until {day}{local:%H:%M:%S}"
+        case WaitReason.RELEASING:
+            return "waits until nothing of its previous attempt is left"
+        case WaitReason.WAITING_FOR_TURN:
+            kept = scheduler.overdue(state.jobs.values(), state.patience, now)
+            if kept is not None and kept.id != job.id:
+                return f"waits: what is free is kept for job {kept.id}, which has waited longest"
+            return "is about to start"
+        case short:
+            return _why_short(state, job, short, left)
+
+
+def _jobs(state: State, job: m.Job) -> str:
+    pending = [i for i in job.schedule.after if state.outcomes.get(i) is not JobState.SUCCEEDED]
+    words = "job" if len(pending) == 1 else "jobs"
+    return f"{words} {', '.join(map(str, pending))}"
+
+
+def _why_short(state: State, job: m.Job, short: WaitReason, left: TimeLeft) -> str:
+    devices = sorted(state.devices.values(), key=lambda device: device.index)
+    free = scheduler.free(devices, state.leases.values(), state.machine)
+    least, _ = job.resources.gpu_range
+    wanted = scheduler.needs(job.resources, least, state.machine, len(devices))
+    match short:
+        case WaitReason.WAITING_FOR_GPUS:
+            need = f"{wanted.gpu} GPU{'s' if wanted.gpu > 1 else ''}: {len(free.gpus)} free"
+        case WaitReason.WAITING_FOR_CPU:
+            need = f"{wanted.cpu} cores: {free.cpu} free"
+        case _:
+            need = f"{_size(wanted.memory)} of memory: {_size(free.memory)} free"
+    parts = [f"waits for {need}", *_holders(state, devices, short, left)]
+    if short is WaitReason.WAITING_FOR_GPUS:
+        parts += [f"GPU {d.index} is kept back: {d.refusal}" for d in devices if d.refusal is not None]
+    return "; ".join(parts)
+
+
+def _holders(state: State, devices: list[m.Device], short: WaitReason, left: TimeLeft) -> list[str]:
+    index = {device.uuid: device.index for device in devices}
+    out = []
+    for lease in sorted(state.leases.values(), key=lambda lease: lease.job):
+        if short is WaitReason.WAITING_FOR_GPUS and lease.gpus:
+            held = "GPU " + ", ".join(str(index.get(uuid, "?")) for uuid in lease.gpus)
+        elif short is WaitReason.WAITING_FOR_CPU and lease.cpu:
+            held = f"{lease.cpu} cores"
+        elif short is WaitReason.WAITING_FOR_MEMORY and lease.memory:
+            held = _size(lease.memory)
+        else:
+            continue
+        out.append(f"job {lease.job} holds {held}{_about(left(lease.job))}")
+    return out[:4] + ([f"and {len(out) - 4} more jobs hold some"] if len(out) > 4 else [])
+
+
+def _about(seconds: float | None) -> str:
+    return "" if seconds is None else f" (about {_duration(seconds)} left)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _size(amount: int) -> str:
+    return f"{amount / 2**30:.1f} GiB"

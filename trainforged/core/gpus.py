@@ -1,0 +1,60 @@
+"""What is known of GPUs changes: seen, drained, trusted again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trainforged.core import messages as m
+from trainforged.core.state import Draft
+
+replace = msgspec.structs.replace
+
+
+def devices_observed(draft: Draft, event: m.DevicesObserved) -> m.Reply:
+    for seen in event.devices:
+        known = draft.base.devices.get(seen.uuid)
+        if known is not None:
+            seen = replace(seen, set_aside=known.set_aside, drained=known.drained)
+        if seen != known:
+            draft.put_device(seen)
+            _note_device(draft, event.time, known, seen)
+    draft.reschedule = True
+    return m.Accepted()
+
+
+def _note_device(draft: Draft, time: float, known: m.Device | None, seen: m.Device) -> None:
+    was = known.refusal if known is not None else None
+    if known is None:
+        draft.note(time, "gpu_found", f"GPU {seen.index}: {seen.name}", gpu=seen.uuid)
+    if seen.refusal != was and seen.refusal is not None:
+        draft.note(time, "gpu_withheld", f"GPU {seen.index}: {seen.refusal}", gpu=seen.uuid)
+    elif was is not None and seen.refusal is None:
+        draft.note(time, "gpu_offered", f"GPU {seen.index} is offered again", gpu=seen.uuid)
+
+
+def drain_requested(draft: Draft, event: m.DrainRequested) -> m.Reply:
+    return _change_device(draft, event.time, event.uuid, "gpu_drained", "is drained", drained=event.reason)
+
+
+def undrain_requested(draft: Draft, event: m.UndrainRequested) -> m.Reply:
+    return _change_device(
+        draft, event.time, event.uuid, "gpu_undrained", "is offered again", drained=None, set_aside=None
+    )
+
+
+def _change_device(draft: Draft, time: float, uuid: str, type: str, words: str, **fields: Any) -> m.Reply:
+    device = draft.devices.get(uuid) or draft.base.devices.get(uuid)
+    if device is None:
+        return m.Refused(code="not_found", message=f"there is no GPU {uuid}")
+    draft.put_device(replace(device, **fields))
+    draft.note(time, type, f"GPU {device.index} {words}", gpu=uuid)
+    draft.reschedule = True
+    return m.Accepted()
+
+
+def settings_changed(draft: Draft, event: m.SettingsChanged) -> m.Reply:
+    draft.patience = event.patience
+    draft.reschedule = True
+    return m.Accepted()

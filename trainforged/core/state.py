@@ -1,0 +1,277 @@
+"""What the core remembers (`State`), and a decision in the making (`Draft`).
+
+`State` changes only by `apply`, with changes that have been committed. A `Draft` lies over it:
+it shows the state as it would be, and collects the changes that lead there. Dropping a draft
+leaves nothing behind, so a commit that fails costs nothing.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from trainforge.spec import Resources
+from trainforge.states import JobState
+from trainforged.core import messages as m
+
+Place = tuple[int, int]  # (-priority, id): the order of the queue
+
+UNKNOWN_MACHINE = m.Machine(cpu=0, memory=0)
+DEFAULT_PATIENCE = 600.0
+MOST_INTERNED = 10_000
+
+
+def place(job: m.Job) -> Place:
+    """Where the job stands: higher priority first, then order of submission."""
+    return -job.schedule.priority, job.id
+
+
+def is_timed(job: m.Job) -> bool:
+    """True if the passing of time alone may change something for this job."""
+    if job.state is JobState.QUEUED:
+        return job.schedule.begin is not None or job.passed_since is not None
+    if job.state is JobState.RUNNING:
+        return job.schedule.time_limit is not None or job.recovery.hang_timeout is not None
+    return job.state is JobState.BACKOFF
+
+
+class State:
+    """Jobs that have not ended (or still hold a lease), leases, devices, and indexes over them."""
+
+    def __init__(self) -> None:
+        self.machine = UNKNOWN_MACHINE
+        self.patience = DEFAULT_PATIENCE
+        self.next_id = 1
+        self.jobs: dict[int, m.Job] = {}
+        self.outcomes: dict[int, JobState] = {}  # of every ended job that has not been removed
+        self.leases: dict[int, m.Lease] = {}
+        self.devices: dict[str, m.Device] = {}
+        self.queue: list[Place] = []
+        self.shapes: Counter[Resources] = Counter()  # of the jobs in `queue`
+        self.dependents: dict[int, set[int]] = {}
+        self.timed: set[int] = set()
+        self._interned: dict[object, object] = {}
+
+    def apply(self, changes: Iterable[m.Change]) -> None:
+        """Take over what has been committed."""
+        for change in changes:
+            match change:
+                case m.JobAdded(job=job) | m.JobChanged(job=job):
+                    self._put(job)
+                case m.JobRemoved(job=job_id):
+                    self.outcomes.pop(job_id, None)
+                case m.LeaseChanged(lease=lease):
+                    self.leases[lease.job] = lease
+                case m.LeaseEnded(job=job_id):
+                    self.leases.pop(job_id, None)
+                    self._forget_if_over(job_id)
+                case m.DeviceChanged(device=device):
+                    self.devices[device.uuid] = device
+                case m.MachineChanged(machine=machine):
+                    self.machine = machine
+                case m.PatienceChanged(patience=patience):
+                    self.patience = patience
+
+    def restore(self, jobs: Iterable[m.Job], leases: Iterable[m.Lease], devices: Iterable[m.Device]) -> None:
+        """Fill an empty state with what storage kept. Queue and indexes follow from it."""
+        self.leases.update((lease.job, lease) for lease in leases)
+        self.devices.update((device.uuid, device) for device in devices)
+        for job in jobs:
+            self._put(job, sort=False)
+        self.queue.sort()
+
+    def _put(self, job: m.Job, sort: bool = True) -> None:
+        old = self.jobs.get(job.id)
+        if old is not None and old.state is JobState.QUEUED:
+            self._leave_queue(old)
+        job = self._share(job)
+        self.jobs[job.id] = job
+        self.next_id = max(self.next_id, job.id + 1)
+        if job.state is JobState.QUEUED:
+            self.shapes[job.resources] += 1
+            if sort:
+                bisect.insort(self.queue, place(job))
+            else:
+                self.queue.append(place(job))
+        self._index(old, job)
+        self._forget_if_over(job.id)
+
+    def _leave_queue(self, job: m.Job) -> None:
+        self.queue.pop(bisect.bisect_left(self.queue, place(job)))
+        self.shapes[job.resources] -= 1
+        if not self.shapes[job.resources]:
+            del self.shapes[job.resources]
+
+    def _index(self, old: m.Job | None, job: m.Job) -> None:
+        if is_timed(job):
+            self.timed.add(job.id)
+        else:
+            self.timed.discard(job.id)
+        if old is not None and old.schedule.after != job.schedule.after:
+            self._unlink(old)
+        if not job.state.ended:
+            for other in job.schedule.after:
+                self.dependents.setdefault(other, set()).add(job.id)
+        else:
+            self._unlink(job)
+
+    def _unlink(self, job: m.Job) -> None:
+        for other in job.schedule.after:
+            waiting = self.dependents.get(other, set())
+            waiting.discard(job.id)
+            if not waiting:
+                self.dependents.pop(other, None)
+
+    def _forget_if_over(self, job_id: int) -> None:
+        job = self.jobs.get(job_id)
+        if job is None or not job.state.ended:
+            return
+        self.outcomes[job_id] = job.state
+        if job_id not in self.leases:
+            del self.jobs[job_id]
+
+    def _share(self, job: m.Job) -> m.Job:
+        """One object for equal parts: 100,000 queued jobs are mostly alike."""
+        if len(self._interned) > MOST_INTERNED:
+            self._interned.clear()
+        parts = {name: getattr(job, name) for name in ("resources", "schedule", "recovery")}
+        shared = {name: self._interned.setdefault(part, part) for name, part in parts.items()}
+        return msgspec.structs.replace(job, **shared)
+
+
+class Draft:
+    """The state as it would be after the decision so far."""
+
+    def __init__(self, base: State) -> None:
+        self.base = base
+        self.jobs: dict[int, m.Job] = {}
+        self.leases: dict[int, m.Lease | None] = {}
+        self.devices: dict[str, m.Device] = {}
+        self.machine = base.machine
+        self.patience = base.patience
+        self.next_id = base.next_id
+        self.reschedule = False
+        self.effects: list[m.Effect] = []
+        self._added: dict[int, str] = {}
+        self._removed: set[int] = set()
+        self._resubmitted: dict[int, str] = {}
+        self._attempts: dict[tuple[int, int], m.Attempt] = {}
+        self._history: list[m.Happened] = []
+
+    # ---- reading
+
+    def job(self, job_id: int) -> m.Job | None:
+        return self.jobs.get(job_id) or self.base.jobs.get(job_id)
+
+    def outcome(self, job_id: int) -> JobState | None:
+        """How the job ended; None if it has not, or is not known."""
+        job = self.jobs.get(job_id)
+        if job is not None:
+            return job.state if job.state.ended else None
+        return None if job_id in self._removed else self.base.outcomes.get(job_id)
+
+    def known(self, job_id: int) -> bool:
+        return self.job(job_id) is not None or self.outcome(job_id) is not None
+
+    def lease(self, job_id: int) -> m.Lease | None:
+        if job_id in self.leases:
+            return self.leases[job_id]
+        return self.base.leases.get(job_id)
+
+    def all_leases(self) -> Iterator[m.Lease]:
+        for job_id, lease in self.base.leases.items():
+            if job_id not in self.leases:
+                yield lease
+        yield from (lease for lease in self.leases.values() if lease is not None)
+
+    def all_devices(self) -> list[m.Device]:
+        """In the order of their index."""
+        merged = {**self.base.devices, **self.devices}
+        return sorted(merged.values(), key=lambda device: (device.index, device.uuid))
+
+    def waiting(self) -> Iterator[m.Job]:
+        """The queue in order, this draft's moves included."""
+        mine = sorted(place(job) for job in self.jobs.values() if job.state is JobState.QUEUED)
+        jobs, touched = self.base.jobs, self.jobs
+        at = 0
+        for where in self.base.queue:
+            if where[1] in touched:
+                continue
+            while at < len(mine) and mine[at] < where:
+                yield touched[mine[at][1]]
+                at += 1
+            yield jobs[where[1]]
+        for where in mine[at:]:
+            yield touched[where[1]]
+
+    def shapes(self) -> set[Resources]:
+        """The different requests in the queue (or a few more)."""
+        mine = {job.resources for job in self.jobs.values() if job.state is JobState.QUEUED}
+        return self.base.shapes.keys() | mine
+
+    def timed(self) -> list[m.Job]:
+        """Jobs that time may change, this draft's moves included."""
+        ids = {i for i in self.base.timed if i not in self.jobs}
+        return [self.base.jobs[i] for i in sorted(ids)] + [j for j in self.jobs.values() if is_timed(j)]
+
+    # ---- changing
+
+    def put(self, job: m.Job) -> None:
+        self.jobs[job.id] = job
+
+    def add(self, job: m.Job, key: str) -> None:
+        self._added[job.id] = key
+        self.next_id = job.id + 1
+        self.put(job)
+
+    def remove(self, job_id: int) -> None:
+        self._removed.add(job_id)
+
+    def resubmit(self, job_id: int, key: str) -> None:
+        self._resubmitted[job_id] = key
+
+    def put_lease(self, lease: m.Lease) -> None:
+        self.leases[lease.job] = lease
+
+    def end_lease(self, job_id: int) -> None:
+        self.leases[job_id] = None
+
+    def put_device(self, device: m.Device) -> None:
+        self.devices[device.uuid] = device
+
+    def put_attempt(self, attempt: m.Attempt) -> None:
+        self._attempts[attempt.job, attempt.number] = attempt
+
+    def order(self, effect: m.Effect) -> None:
+        self.effects.append(effect)
+
+    def note(self, time: float, type: str, message: str, job: int | None = None, **data: object) -> None:
+        """Add a line of history."""
+        self._history.append(m.Happened(time=time, type=type, message=message, job=job, data=data))
+
+    def changes(self) -> tuple[m.Change, ...]:
+        """What leads from the base to this draft; one change for each thing that changed."""
+        out: list[m.Change] = []
+        if self.machine != self.base.machine:
+            out.append(m.MachineChanged(machine=self.machine))
+        if self.patience != self.base.patience:
+            out.append(m.PatienceChanged(patience=self.patience))
+        out += (m.DeviceChanged(device=d) for d in self.devices.values())
+        for job in self.jobs.values():
+            if job.id in self._added:
+                out.append(m.JobAdded(job=job, key=self._added[job.id]))
+            elif job != self.base.jobs.get(job.id):
+                out.append(m.JobChanged(job=job))
+        out += (m.SubmissionChanged(job=i, key=key) for i, key in self._resubmitted.items())
+        out += (m.AttemptChanged(attempt=a) for a in self._attempts.values())
+        for job_id, lease in self.leases.items():
+            if lease is not None:
+                out.append(m.LeaseChanged(lease=lease))
+            elif job_id in self.base.leases:
+                out.append(m.LeaseEnded(job=job_id))
+        out += (m.JobRemoved(job=i) for i in sorted(self._removed))
+        out += self._history
+        return tuple(out)

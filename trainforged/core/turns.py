@@ -1,0 +1,113 @@
+"""Time and turns: what the passing of time changes, and one scheduling pass over the queue."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trainforge.states import EndReason, JobState, WaitReason
+from trainforged.core import messages as m
+from trainforged.core import scheduler
+from trainforged.core.endings import stop
+from trainforged.core.leases import start
+from trainforged.core.lifecycle import Trigger, move
+from trainforged.core.state import Draft, State
+
+replace = msgspec.structs.replace
+
+
+def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
+    now = event.time
+    for job in draft.timed():
+        if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now:
+            draft.put(replace(job, state=move(job.state, Trigger.RETRY), not_before=None))
+        elif job.state is JobState.RUNNING:
+            limit, hang = _time_limit(job), _hang_limit(job)
+            if limit is not None and limit <= now:
+                stop(draft, job, now, EndReason.TIME_LIMIT, job.recovery.grace)
+            elif hang is not None and hang <= now:
+                stop(draft, job, now, EndReason.HANG, job.recovery.grace)
+    draft.reschedule = True
+    return m.Accepted()
+
+
+def _time_limit(job: m.Job) -> float | None:
+    if job.schedule.time_limit is None or job.attempt_started_at is None:
+        return None
+    return job.attempt_started_at + job.schedule.time_limit - job.spent
+
+
+def _hang_limit(job: m.Job) -> float | None:
+    since = job.progressed_at if job.progressed_at is not None else job.attempt_started_at
+    if job.recovery.hang_timeout is None or since is None:
+        return None
+    return since + job.recovery.hang_timeout
+
+
+def moments(job: m.Job, patience: float) -> list[float]:
+    """When time will change something for the job."""
+    begin = job.schedule.begin.timestamp() if job.schedule.begin is not None else None
+    passed = job.passed_since + patience if job.passed_since is not None else None
+    by_state = {
+        JobState.QUEUED: (begin, passed),
+        JobState.BACKOFF: (job.not_before,),
+        JobState.RUNNING: (_time_limit(job), _hang_limit(job)),
+    }
+    return [t for t in by_state.get(job.state, ()) if t is not None]
+
+
+def unmet(draft: Draft | State, job: m.Job, now: float) -> WaitReason | None:
+    """What keeps a queued job from being started whatever is free; None if nothing does."""
+    if job.schedule.after and _waits_for_jobs(draft, job):
+        return WaitReason.WAITING_FOR_JOBS
+    if job.schedule.begin is not None and job.schedule.begin.timestamp() > now:
+        return WaitReason.BEGIN_TIME
+    if (draft.lease(job.id) if isinstance(draft, Draft) else draft.leases.get(job.id)) is not None:
+        return WaitReason.RELEASING
+    return None
+
+
+def _waits_for_jobs(state: Draft | State, job: m.Job) -> bool:
+    outcome = state.outcome if isinstance(state, Draft) else state.outcomes.get
+    return any(outcome(other) is not JobState.SUCCEEDED for other in job.schedule.after)
+
+
+def schedule(draft: Draft, now: float) -> None:
+    queued = [job for job in draft.timed() if job.state is JobState.QUEUED]
+    plan = scheduler.Pass(
+        devices=draft.all_devices(),
+        leases=draft.all_leases(),
+        machine=draft.machine,
+        may_start=lambda job: unmet(draft, job, now) is None,
+    ).run(draft.waiting(), draft.shapes(), scheduler.overdue(queued, draft.patience, now))
+    for grant in plan.grants:
+        _grant(draft, grant, now)
+    passed = draft.job(plan.passed) if plan.passed is not None else None
+    if passed is not None:
+        draft.put(replace(passed, passed_since=now))
+
+
+def _grant(draft: Draft, grant: scheduler.Grant, now: float) -> None:
+    job = draft.job(grant.job)
+    assert job is not None, "a grant is for a job of the queue"
+    attempt = job.attempt + 1
+    lease = m.Lease(
+        job=job.id,
+        attempt=attempt,
+        gpus=grant.gpus,
+        cpu=grant.cpu,
+        memory=grant.memory,
+        granted_at=now,
+    )
+    draft.put_lease(lease)
+    draft.put_attempt(attempt_record(lease))
+    draft.put(
+        replace(
+            job,
+            state=move(job.state, Trigger.GRANT),
+            reason=None,
+            attempt=attempt,
+            passed_since=None,
+            progressed_at=None,
+        )
+    )
+    draft.order(start(lease))
