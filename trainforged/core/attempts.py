@@ -65,7 +65,7 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     verdict = judge(job, event.end, event.jitter)
     started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
     spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0
-    draft.putattempt_record(
+    draft.put_attempt(
         attempt_record(
             lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=event.end
         )

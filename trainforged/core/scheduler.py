@@ -117,28 +117,39 @@ class Pass:
         self._gpu_total = len(devices)
         self._free = free(devices, leases, machine)
         self._if_all_ended = free(devices, (), machine)
+        self._possible: dict[Resources, bool] = {}
         self._grants: list[Grant] = []
         self._first_blocked: m.Job | None = None
         self._passed: int | None = None
 
     def run(self, queue: Iterable[m.Job], shapes: set[Resources], first: m.Job | None) -> Plan:
-        """`queue` in order; `shapes` at least its different requests; `first`: the overdue job."""
-        hopeless: set[Resources] = set()
+        """`queue` in order; `shapes` at least its different requests; `first`: the overdue job.
+
+        Requests are told apart by shape, so that a long queue of few shapes is left early.
+        """
         if first is not None and self._may_start(first) and not self._try(first):
             self._keep_for(first)
-        for job in queue:
-            if job.resources in hopeless or job is first or not self._may_start(job):
+        fitting = {shape for shape in shapes if self._fit(shape) is not None}
+        for job in queue if fitting else ():
+            if job is first:
                 continue
-            if not self._try(job):
-                hopeless.add(job.resources)
-                if self._first_blocked is None and self._could_ever(job):
-                    self._first_blocked = job
-                if len(hopeless) >= len(shapes):
+            if job.resources not in fitting:
+                self._note_blocked(job)
+            elif self._may_start(job) and self._try(job):
+                fitting = {shape for shape in fitting if self._fit(shape) is not None}
+                if not fitting:
                     break
         return Plan(grants=tuple(self._grants), passed=self._passed)
 
+    def _fit(self, resources: Resources) -> Needs | None:
+        return fit(resources, self._free, self._machine, self._gpu_total)
+
+    def _note_blocked(self, job: m.Job) -> None:
+        if self._first_blocked is None and self._may_start(job) and self._could_ever(job.resources):
+            self._first_blocked = job
+
     def _try(self, job: m.Job) -> bool:
-        wanted = fit(job.resources, self._free, self._machine, self._gpu_total)
+        wanted = self._fit(job.resources)
         if wanted is None:
             return False
         taken = self._free.gpus[: wanted.gpu]
@@ -154,11 +165,14 @@ class Pass:
             gpus=what.gpus[wanted.gpu :], cpu=what.cpu - wanted.cpu, memory=what.memory - wanted.memory
         )
 
-    def _could_ever(self, job: m.Job) -> bool:
+    def _could_ever(self, resources: Resources) -> bool:
         """False while too few GPUs are in service: keeping things for it would help nobody."""
-        return fit(job.resources, self._if_all_ended, self._machine, self._gpu_total) is not None
+        if resources not in self._possible:
+            wanted = fit(resources, self._if_all_ended, self._machine, self._gpu_total)
+            self._possible[resources] = wanted is not None
+        return self._possible[resources]
 
     def _keep_for(self, job: m.Job) -> None:
-        if self._could_ever(job):
+        if self._could_ever(job.resources):
             least, _ = job.resources.gpu_range
             self._take(needs(job.resources, least, self._machine, self._gpu_total))

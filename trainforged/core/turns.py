@@ -8,7 +8,7 @@ from trainforge.states import EndReason, JobState, WaitReason
 from trainforged.core import messages as m
 from trainforged.core import scheduler
 from trainforged.core.endings import stop
-from trainforged.core.leases import start
+from trainforged.core.leases import attempt_record, start
 from trainforged.core.lifecycle import Trigger, move
 from trainforged.core.state import Draft, State
 
