@@ -1,0 +1,105 @@
+"""The daemon's settings: `trainforged.yaml`, checked as a whole, with defaults for what is left out.
+
+Read again on SIGHUP. A file with a mistake changes nothing: at start it is refused, at a reload the
+settings in force stay.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trainforge.units import UnitError, parse_duration, parse_size
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the message says where and why."""
+
+
+class Bytes(int):
+    """A size in the file's notation (2Gi)."""
+
+
+class Seconds(float):
+    """A duration in the file's notation (10m)."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Devices(Section, frozen=True, kw_only=True):
+    """`exclude`: indices or UUIDs kept back for good. `min_free`: share of a GPU's memory that must
+    be free before it is given out."""
+
+    exclude: tuple[int | str, ...] = ()
+    min_free: float = 0.8
+
+
+class Scheduling(Section, frozen=True, kw_only=True):
+    """`patience`: how long a job may be passed by others before what comes free is kept for it."""
+
+    patience: Seconds = Seconds(600)
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """`project`: a frozen project. `file`: one uploaded content. `output`: kept output of an attempt."""
+
+    project: Bytes = Bytes(2 * 2**30)
+    file: Bytes = Bytes(2 * 2**30)
+    output: Bytes = Bytes(2**30)
+
+
+class Retention(Section, frozen=True, kw_only=True):
+    """When ended jobs are removed with their folders: after `age`, and oldest first while they take
+    more than `size` together. None: never."""
+
+    age: Seconds | None = None
+    size: Bytes | None = None
+
+
+class Log(Section, frozen=True, kw_only=True):
+    level: str = "info"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All of the file."""
+
+    devices: Devices = Devices()
+    scheduling: Scheduling = Scheduling()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+
+def load(path: Path | None) -> Config:
+    """The settings in `path`, or the defaults for None. Raises `ConfigError`."""
+    if path is None:
+        return Config()
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    try:
+        return msgspec.convert(tree or {}, Config, dec_hook=_decode)
+    except (msgspec.ValidationError, UnitError) as error:
+        raise ConfigError(f"{path}: {_in_words(str(error))}") from error
+
+
+def _decode(kind: type[Any], value: object) -> object:
+    text = str(value)
+    if kind is Bytes:
+        return Bytes(parse_size(text))
+    if kind is Seconds:
+        return Seconds(parse_duration(text))
+    raise NotImplementedError(kind)
+
+
+def _in_words(message: str) -> str:
+    """msgspec's "… - at `$.a.b`" as "a.b: …"."""
+    text, _, where = message.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {text}" if where else text
