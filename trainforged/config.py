@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from trainforge.units import UnitError, parse_duration, parse_size
+from trainforge.units import parse_duration, parse_size
 
 
 class ConfigError(Exception):
@@ -86,7 +86,7 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: {error}") from error
     try:
         return msgspec.convert(tree or {}, Config, dec_hook=_decode)
-    except (msgspec.ValidationError, UnitError) as error:
+    except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {_in_words(str(error))}") from error
 
 

@@ -72,9 +72,7 @@ class Histories(RuleBasedStateMachine):
         job = self._job(pick)
         end = m.AttemptEnd(ended_at=self.world.now, **how)  # type: ignore[arg-type]
         self.world.tell(
-            m.AttemptEnded(
-                time=self.world.now, job=job, attempt=self._attempt(job), end=end, jitter=jitter
-            )
+            m.AttemptEnded(time=self.world.now, job=job, attempt=self._attempt(job), end=end, jitter=jitter)
         )
 
     @precondition(lambda self: self.world.state.leases)
@@ -93,7 +91,8 @@ class Histories(RuleBasedStateMachine):
     @rule(index=st.integers(0, 2), foreign=st.booleans(), drain=st.booleans())
     def a_gpu_changes(self, index: int, foreign: bool, drain: bool) -> None:
         world, why = self.world, "python (pid 7, bob)" if foreign else None
-        world.tell(m.DevicesObserved(time=world.now, devices=(device(index, foreign=why),)))
+        whole = tuple(device(i, foreign=why if i == index else None) for i in range(3))
+        world.tell(m.DevicesObserved(time=world.now, devices=whole))
         order = m.DrainRequested if drain else m.UndrainRequested
         world.tell(order(time=world.now, uuid=f"GPU-{index}"))
 
@@ -107,7 +106,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def a_commit_fails(self) -> None:
-        before = {i: job for i, job in self.world.state.jobs.items()}
+        before = dict(self.world.state.jobs)
         decide(self.world.state, [m.Submitted(time=self.world.now, jobs=(new_job(),))])
         assert self.world.state.jobs == before
 
@@ -123,8 +122,8 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Answer every order and let time pass: every job that was not held comes to its end."""
         world = self.world
+        world.tell(m.DevicesObserved(time=world.now, devices=tuple(map(device, range(3)))))
         for index in range(3):
-            world.tell(m.DevicesObserved(time=world.now, devices=(device(index),)))
             world.tell(m.UndrainRequested(time=world.now, uuid=f"GPU-{index}"))
         for job in [j for j in world.state.jobs.values() if j.state is JobState.HELD]:
             world.tell(m.ReleaseRequested(time=world.now, job=job.id))

@@ -75,7 +75,7 @@ VERDICTS = [
     ({}, {"exit_code": 1, "ranks": (IMPORT,)}, Trigger.FAIL, EndReason.USER_ERROR, False),
     ({"progressed_at": 5.0}, {"exit_code": 1, "ranks": (IMPORT,)}, Trigger.RETRY, EndReason.USER_ERROR, True),
     ({}, {"exit_code": 1, "ranks": (VALUE,)}, Trigger.RETRY, EndReason.USER_ERROR, True),
-    ({"last_error": VALUE.error}, {"exit_code": 1, "ranks": (VALUE,)}, Trigger.FAIL, EndReason.USER_ERROR, False),
+    ({"last_error": VALUE.error}, {"ranks": (VALUE,)}, Trigger.FAIL, EndReason.USER_ERROR, False),
     ({}, {"lost": True}, Trigger.RETRY, EndReason.LOST, True),
     (COMMAND, {"lost": True}, Trigger.FAIL, EndReason.LOST, False),
     ({}, {"stopped": True, "exit_code": 0}, Trigger.RETRY, EndReason.KILLED, False),

@@ -187,3 +187,15 @@ def test_a_pass_over_a_full_machine_and_a_long_queue_is_short() -> None:
     world.tell(m.Submitted(time=world.now, jobs=many))
     decision = decide(world.state, [m.TimePassed(time=world.now)])
     assert decision.changes == ()
+
+
+def test_a_gpu_that_left_the_machine_is_forgotten_once_nobody_holds_it() -> None:
+    world = World(gpus=2)
+    job = world.submit(gpu=2)
+    world.tell(m.DevicesObserved(time=world.now, devices=(device(0),)))
+    assert set(world.state.devices) == {"GPU-0", "GPU-1"}
+    world.run(job)
+    world.tell(m.DevicesObserved(time=world.now, devices=(device(0),)))
+    assert set(world.state.devices) == {"GPU-0"}
+    (reply,) = world.tell(m.Submitted(time=world.now, jobs=(new_job(gpu=2),)))
+    assert isinstance(reply, m.Refused)

@@ -41,6 +41,8 @@ def attempt_started(draft: Draft, event: m.AttemptStarted) -> m.Reply:
     )
     lease = draft.lease(job.id)
     if first and lease is not None:
+        lease = replace(lease, resumed_from=event.resumed_from)
+        draft.put_lease(lease)
         draft.put_attempt(attempt_record(lease, started_at=started))
         draft.note(event.time, "attempt_started", f"attempt {job.attempt} started", job.id)
     return m.Accepted(jobs=(job.id,))
@@ -127,7 +129,7 @@ def lease_released(draft: Draft, event: m.LeaseReleased) -> m.Reply:
         return _stale(event.job, event.attempt)
     draft.end_lease(event.job)
     for uuid, why in event.stuck.items():
-        device = draft.devices.get(uuid) or draft.base.devices.get(uuid)
+        device = draft.device(uuid)
         if device is not None:
             draft.put_device(replace(device, set_aside=why))
             draft.note(event.time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)

@@ -14,14 +14,24 @@ replace = msgspec.structs.replace
 
 def devices_observed(draft: Draft, event: m.DevicesObserved) -> m.Reply:
     for seen in event.devices:
-        known = draft.base.devices.get(seen.uuid)
+        known = draft.device(seen.uuid)
         if known is not None:
             seen = replace(seen, set_aside=known.set_aside, drained=known.drained)
         if seen != known:
             draft.put_device(seen)
             _note_device(draft, event.time, known, seen)
+    _forget_others(draft, event)
     draft.reschedule = True
     return m.Accepted()
+
+
+def _forget_others(draft: Draft, event: m.DevicesObserved) -> None:
+    held = {uuid for lease in draft.all_leases() for uuid in lease.gpus}
+    seen = {device.uuid for device in event.devices}
+    for device in draft.all_devices():
+        if device.uuid not in seen | held:
+            draft.remove_device(device.uuid)
+            draft.note(event.time, "gpu_gone", f"GPU {device.index} is no longer there", gpu=device.uuid)
 
 
 def _note_device(draft: Draft, time: float, known: m.Device | None, seen: m.Device) -> None:
@@ -45,7 +55,7 @@ def undrain_requested(draft: Draft, event: m.UndrainRequested) -> m.Reply:
 
 
 def _change_device(draft: Draft, time: float, uuid: str, type: str, words: str, **fields: Any) -> m.Reply:
-    device = draft.devices.get(uuid) or draft.base.devices.get(uuid)
+    device = draft.device(uuid)
     if device is None:
         return m.Refused(code="not_found", message=f"there is no GPU {uuid}")
     draft.put_device(replace(device, **fields))

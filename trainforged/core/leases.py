@@ -8,8 +8,14 @@ from trainforged.core import messages as m
 
 
 def attempt_record(lease: m.Lease, **fields: Any) -> m.Attempt:
+    """The attempt that the lease is for, as far as `fields` say what became of it."""
     return m.Attempt(
-        job=lease.job, number=lease.attempt, gpus=lease.gpus, granted_at=lease.granted_at, **fields
+        job=lease.job,
+        number=lease.attempt,
+        gpus=lease.gpus,
+        granted_at=lease.granted_at,
+        resumed_from=lease.resumed_from,
+        **fields,
     )
 
 

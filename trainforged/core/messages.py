@@ -59,6 +59,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu: int = 0
     memory: int = 0
     granted_at: float = 0.0
+    resumed_from: str | None = None  # the checkpoint that the attempt was started with
     releasing: bool = False  # the attempt is over; what it held is not yet known to be free
 
 
@@ -125,6 +126,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: float | None = None
     reason: EndReason | None = None
     end: AttemptEnd | None = None
+    resumed_from: str | None = None  # the checkpoint it was started with
 
 
 # ---------------------------------------------------------------- events
@@ -196,6 +198,7 @@ class AttemptStarted(Event, frozen=True, kw_only=True):
 
     job: int
     attempt: int
+    resumed_from: str | None = None
 
 
 class Progressed(Event, frozen=True, kw_only=True):
@@ -223,7 +226,8 @@ class LeaseReleased(Event, frozen=True, kw_only=True):
 
 
 class DevicesObserved(Event, frozen=True, kw_only=True):
-    """The inventory, told when something in it changed. `set_aside` and `drained` are the core's own."""
+    """The whole inventory, told when something in it changed. `set_aside` and `drained` are the core's
+    own. A device that is not in it and not leased is forgotten."""
 
     devices: tuple[Device, ...]
 
@@ -290,6 +294,10 @@ class DeviceChanged(Message, frozen=True, kw_only=True):
     device: Device
 
 
+class DeviceRemoved(Message, frozen=True, kw_only=True):
+    uuid: str
+
+
 class MachineChanged(Message, frozen=True, kw_only=True):
     machine: Machine
 
@@ -317,6 +325,7 @@ Change = (
     | LeaseEnded
     | AttemptChanged
     | DeviceChanged
+    | DeviceRemoved
     | MachineChanged
     | PatienceChanged
     | Happened

@@ -70,6 +70,8 @@ class State:
                     self._forget_if_over(job_id)
                 case m.DeviceChanged(device=device):
                     self.devices[device.uuid] = device
+                case m.DeviceRemoved(uuid=uuid):
+                    self.devices.pop(uuid, None)
                 case m.MachineChanged(machine=machine):
                     self.machine = machine
                 case m.PatienceChanged(patience=patience):
@@ -149,7 +151,7 @@ class Draft:
         self.base = base
         self.jobs: dict[int, m.Job] = {}
         self.leases: dict[int, m.Lease | None] = {}
-        self.devices: dict[str, m.Device] = {}
+        self.devices: dict[str, m.Device | None] = {}
         self.machine = base.machine
         self.patience = base.patience
         self.next_id = base.next_id
@@ -189,8 +191,12 @@ class Draft:
 
     def all_devices(self) -> list[m.Device]:
         """In the order of their index."""
-        merged = {**self.base.devices, **self.devices}
-        return sorted(merged.values(), key=lambda device: (device.index, device.uuid))
+        merged = {**self.base.devices, **self.devices}.values()
+        present = [device for device in merged if device is not None]
+        return sorted(present, key=lambda device: (device.index, device.uuid))
+
+    def device(self, uuid: str) -> m.Device | None:
+        return self.devices[uuid] if uuid in self.devices else self.base.devices.get(uuid)
 
     def waiting(self) -> Iterator[m.Job]:
         """The queue in order, this draft's moves included."""
@@ -242,6 +248,9 @@ class Draft:
     def put_device(self, device: m.Device) -> None:
         self.devices[device.uuid] = device
 
+    def remove_device(self, uuid: str) -> None:
+        self.devices[uuid] = None
+
     def put_attempt(self, attempt: m.Attempt) -> None:
         self._attempts[attempt.job, attempt.number] = attempt
 
@@ -259,7 +268,8 @@ class Draft:
             out.append(m.MachineChanged(machine=self.machine))
         if self.patience != self.base.patience:
             out.append(m.PatienceChanged(patience=self.patience))
-        out += (m.DeviceChanged(device=d) for d in self.devices.values())
+        for uuid, device in self.devices.items():
+            out.append(m.DeviceRemoved(uuid=uuid) if device is None else m.DeviceChanged(device=device))
         for job in self.jobs.values():
             if job.id in self._added:
                 out.append(m.JobAdded(job=job, key=self._added[job.id]))

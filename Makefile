@@ -1,0 +1,39 @@
+# make demo   sets everything up and runs a real distributed training through the real daemon
+# make test   sets everything up and runs all tests
+# make lint   ruff and mypy --strict
+# make bench  the README's figures
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: demo test lint bench clean set-up
+
+set-up: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "TrainForge needs Python 3.11 or newer; $(PYTHON) is older (make PYTHON=python3.12 …)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing TrainForge with torch into $(VENV) (once; about 2 minutes)"
+	$(BIN)/python -m pip install --quiet --editable '.[training,demo,test]'
+	@touch $@
+
+demo: set-up
+	$(BIN)/python -m benchmarks.demo
+
+test: set-up
+	sh tests/prepare
+	$(BIN)/python -m pytest
+
+lint: set-up
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: set-up
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,126 @@
+"""Jobs as the API shows them: what the core remembers, put together with what else is known of them."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from trainforge.api import AttemptView, JobView, Progress, RankView, ResourceView, Usage
+from trainforge.states import JobState
+from trainforged.core import explain, scheduler
+from trainforged.core import messages as m
+from trainforged.core.lifecycle import describe
+from trainforged.core.state import State
+from trainforged.storage.jobs import Submission
+
+
+def moment(seconds: float) -> datetime.datetime:
+    """A time of the core as the API writes it."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def _moment_or_none(seconds: float | None) -> datetime.datetime | None:
+    return None if seconds is None else moment(seconds)
+
+
+class Views:
+    """Makes `JobView`s. `progress` and `usage` give what is known of a job now, or None."""
+
+    def __init__(
+        self,
+        state: State,
+        jobs_dir: Path,
+        *,
+        progress: Callable[[int], Progress | None],
+        usage: Callable[[int], Usage | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._state = state
+        self._jobs_dir = jobs_dir
+        self._progress = progress
+        self._usage = usage
+        self._clock = clock
+
+    def job(
+        self, job: m.Job, submission: Submission, attempts: Sequence[m.Attempt] | None = None
+    ) -> JobView:
+        """`attempts` makes it the whole view, with attempts and spec."""
+        state, now = self._state, self._clock()
+        lease = state.leases.get(job.id) if job.state.live else None
+        gpus = lease.gpus if lease is not None else ()
+        return JobView(
+            id=job.id,
+            name=job.name,
+            user=job.user,
+            state=job.state,
+            reason=explain.reason(state, job, now),
+            priority=job.schedule.priority,
+            submitted_at=moment(job.submitted_at),
+            started_at=_moment_or_none(job.started_at),
+            ended_at=_moment_or_none(job.ended_at),
+            resources=self._resources(job),
+            gpus=gpus,
+            gpu_indices=tuple(state.devices[uuid].index for uuid in gpus if uuid in state.devices),
+            attempt=job.attempt,
+            retries=job.retries,
+            exit_code=job.exit_code,
+            git=submission.git,
+            progress=self._progress(job.id) if job.attempt else None,
+            usage=self._usage(job.id) if job.state.live else None,
+            why=explain.why(state, job, now, self._left, _evidence(job, attempts)),
+            dir=str(self._jobs_dir / str(job.id)),
+            elapsed=job.spent + (now - job.attempt_started_at if job.attempt_started_at else 0.0),
+            time_limit=job.schedule.time_limit,
+            description=submission.spec.project.description,
+            base_image=submission.spec.environment.base_image,
+            attempts=None if attempts is None else tuple(map(_attempt, attempts)),
+            spec=None if attempts is None else msgspec.to_builtins(submission.spec),
+        )
+
+    def _resources(self, job: m.Job) -> ResourceView:
+        least, _ = job.resources.gpu_range
+        wanted = scheduler.needs(job.resources, least, self._state.machine, len(self._state.devices))
+        return ResourceView(gpu=job.resources.gpu, cpu=wanted.cpu, memory=job.resources.memory)
+
+    def _left(self, job_id: int) -> float | None:
+        progress = self._progress(job_id)
+        return progress.eta if progress is not None else None
+
+
+def _evidence(job: m.Job, attempts: Sequence[m.Attempt] | None) -> str | None:
+    """What the newest ended attempt left, in a sentence."""
+    ends = [attempt.end for attempt in attempts or () if attempt.end is not None]
+    if ends and job.state in (JobState.FAILED, JobState.BACKOFF):
+        return describe(ends[-1])
+    return job.last_error
+
+
+def _attempt(attempt: m.Attempt) -> AttemptView:
+    end = attempt.end
+    return AttemptView(
+        number=attempt.number,
+        gpus=attempt.gpus,
+        started_at=moment(attempt.started_at if attempt.started_at is not None else attempt.granted_at),
+        ended_at=_moment_or_none(attempt.ended_at),
+        reason=attempt.reason,
+        exit_code=end.exit_code if end is not None else None,
+        signal=end.signal if end is not None else None,
+        message=describe(end) if end is not None else None,
+        ranks=tuple(map(_rank, end.ranks)) if end is not None else (),
+        resumed_from=attempt.resumed_from,
+    )
+
+
+def _rank(rank: m.RankEnd) -> RankView:
+    return RankView(
+        rank=rank.rank,
+        pid=rank.pid,
+        exit_code=rank.exit_code,
+        signal=rank.signal,
+        error=rank.error,
+        traceback=rank.traceback,
+    )
