@@ -22,6 +22,8 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"  # 400
     NOT_FOUND = "not_found"  # 404
     NO_SUCH_JOB = "no_such_job"  # 404
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405, with Allow
+    TIMEOUT = "timeout"  # 408: the request came too slowly
     CONFLICT = "conflict"  # 409: the job's state does not allow it
     MISSING_FILES = "missing_files"  # 409: contents named in `files` were not uploaded
     TOO_LARGE = "too_large"  # 413
@@ -29,6 +31,7 @@ class ErrorCode(StrEnum):
     NOT_YET = "not_yet"  # 501
     NO_SPACE = "no_space"  # 507: the disk is full; nothing was accepted
     INTERNAL = "internal"  # 500
+    UNAVAILABLE = "unavailable"  # 503: the daemon is starting or stopping
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,7 +79,7 @@ class ShellState(msgspec.Struct, frozen=True, kw_only=True):
     root: str | None = None  # the project's root, for `project.link`
 
 
-class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`: one of these or a list. Exactly one of `workdir` and `files` is given.
 
     `spec` has the job file's form and is checked by the daemon (`trainforge.checks`).
@@ -92,7 +95,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
     resume_from: int | None = None  # id of the job whose newest checkpoint is the start
 
 
-class MissingRequest(msgspec.Struct, frozen=True, kw_only=True):
+class MissingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/files/missing`."""
 
     files: tuple[str, ...]  # sha256
@@ -102,13 +105,13 @@ class MissingAnswer(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
 
 
-class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs/{id}/cancel`. `now` leaves no grace."""
 
     now: bool = False
 
 
-class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
+class RetryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs/{id}/retry`: a new job. `spec` replaces the old one's, where given whole;
     `files` its frozen project (code: current)."""
 
@@ -120,7 +123,7 @@ class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
     git: Git | None = None
 
 
-class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True):
+class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PATCH /v1/jobs/{id}`: key paths of the job file and their new values.
 
     While a job waits: `schedule.*`, `resources.*`, `recovery.*`, `environment.env.*`,
@@ -215,6 +218,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     time_limit: float | None = None
     description: str = ""
     base_image: str | None = None
+    root: str | None = None  # the folder that a frozen project was taken from; of one job only
     attempts: tuple[AttemptView, ...] | None = None
     spec: dict[str, Any] | None = None
 
@@ -235,6 +239,17 @@ class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
+class GpuHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The last while of one GPU, oldest first; the columns have the same length and end now.
+    Units as in `GpuView`; null where nothing was measured."""
+
+    every: float  # seconds between two values
+    utilisation: tuple[int | None, ...]
+    memory: tuple[int | None, ...]
+    temperature: tuple[int | None, ...]
+    power: tuple[float | None, ...]
+
+
 class GpuView(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU. Utilisation 0 … 100, temperature °C, power W; null where the device cannot say."""
 
@@ -253,10 +268,20 @@ class GpuView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None  # for foreign, set_aside, drained, excluded
     job: int | None
     simulated: bool
+    history: GpuHistory | None = None  # with `?history=SECONDS`
 
 
 class GpuList(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v1/gpus`, and the data of the stream's `gpus` events (without history)."""
+
     gpus: tuple[GpuView, ...]
+    problem: str | None = None  # why there are none, or none that can be read
+
+
+class DrainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/gpus/{uuid}/drain` body (optional)."""
+
+    reason: str | None = None
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +293,15 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     job: int | None
     message: str  # a sentence
     data: dict[str, Any] = {}
+
+
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of the stream's `progress` events: the latest of one running job. They have no id
+    and are not kept."""
+
+    job: int
+    progress: Progress | None = None
+    usage: Usage | None = None
 
 
 class EventList(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,13 +364,13 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     last_event: int
 
 
-class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True):
+class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`DELETE /v1/jobs/{id}` body (optional). `keep` = "best" keeps that checkpoint."""
 
     keep: str | None = None
 
 
-class PruneRequest(msgspec.Struct, frozen=True, kw_only=True):
+class PruneRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/prune`: remove jobs that ended longer ago than this many seconds."""
 
     older_than: float

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import trainforge
-from trainforge.sockets import default_socket
+from trainforge.sockets import user_socket
 from trainforge.units import parse_size
 from trainforged.config import ConfigError
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(
         config=args.config or default_config(),
         state_dir=(args.state_dir or default_state_dir()).absolute(),
-        socket=(args.socket or default_socket()).absolute(),
+        socket=(args.socket or user_socket()).absolute(),
         simulate_gpus=args.simulate_gpus,
         simulate_cpu=args.simulate_cpu,
         simulate_memory=args.simulate_memory,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from trainforge.api import AttemptView, JobView, Progress, RankView, ResourceView, Usage
+from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage
 from trainforge.states import JobState
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
@@ -45,10 +46,36 @@ class Views:
         self._usage = usage
         self._clock = clock
 
+    def whole(self, job: m.Job, submission: Submission, attempts: Sequence[m.Attempt]) -> JobView:
+        """The job with its attempts and its spec."""
+        project, environment = submission.spec.project, submission.spec.environment
+        view = self.job(
+            job,
+            git=submission.git,
+            description=project.description,
+            base_image=environment.base_image,
+            evidence=_evidence(job, attempts),
+        )
+        gpus = view.gpus or (attempts[-1].gpus if attempts else ())
+        return replace(
+            view,
+            gpus=gpus,
+            gpu_indices=self._indices(gpus),
+            attempts=tuple(map(_attempt, attempts)),
+            spec=msgspec.to_builtins(submission.spec),
+            root=submission.root if submission.workdir is None else None,
+        )
+
     def job(
-        self, job: m.Job, submission: Submission, attempts: Sequence[m.Attempt] | None = None
+        self,
+        job: m.Job,
+        *,
+        git: Git | None = None,
+        description: str = "",
+        base_image: str | None = None,
+        evidence: str | None = None,
     ) -> JobView:
-        """`attempts` makes it the whole view, with attempts and spec."""
+        """The job as it stands in a list."""
         state, now = self._state, self._clock()
         lease = state.leases.get(job.id) if job.state.live else None
         gpus = lease.gpus if lease is not None else ()
@@ -64,22 +91,23 @@ class Views:
             ended_at=_moment_or_none(job.ended_at),
             resources=self._resources(job),
             gpus=gpus,
-            gpu_indices=tuple(state.devices[uuid].index for uuid in gpus if uuid in state.devices),
+            gpu_indices=self._indices(gpus),
             attempt=job.attempt,
             retries=job.retries,
             exit_code=job.exit_code,
-            git=submission.git,
+            git=git,
             progress=self._progress(job.id) if job.attempt else None,
             usage=self._usage(job.id) if job.state.live else None,
-            why=explain.why(state, job, now, self._left, _evidence(job, attempts)),
+            why=explain.why(state, job, now, self._left, evidence or job.last_error),
             dir=str(self._jobs_dir / str(job.id)),
             elapsed=job.spent + (now - job.attempt_started_at if job.attempt_started_at else 0.0),
             time_limit=job.schedule.time_limit,
-            description=submission.spec.project.description,
-            base_image=submission.spec.environment.base_image,
-            attempts=None if attempts is None else tuple(map(_attempt, attempts)),
-            spec=None if attempts is None else msgspec.to_builtins(submission.spec),
+            description=description,
+            base_image=base_image,
         )
+
+    def _indices(self, gpus: Sequence[str]) -> tuple[int, ...]:
+        return tuple(self._state.devices[uuid].index for uuid in gpus if uuid in self._state.devices)
 
     def _resources(self, job: m.Job) -> ResourceView:
         least, _ = job.resources.gpu_range

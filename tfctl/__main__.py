@@ -1,0 +1,128 @@
+"""`tfctl` (and `trainforge`): finds the command's module and runs it.
+
+Only the module of the command at hand is imported: start-up is most of what a command costs. A
+module in `tfctl.commands` has `SUMMARY`, `arguments(parser)` and `run(args) -> exit code`.
+
+Exit codes: 0 done; 1 the job did not succeed; 2 wrong usage or a refused job file; 3 no daemon to
+talk to; 4 not allowed; 5 no such job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Any
+
+from tfctl.failures import Failure, described, exit_code
+
+COMMANDS = {
+    "init": "write a project that runs as it stands",
+    "submit": "queue a job",
+    "status": "a table of jobs, or one job whole",
+    "top": "the live view: GPUs, jobs, queue",
+    "logs": "output of a job",
+    "metrics": "series that a job reported",
+    "cancel": "end jobs",
+    "hold": "keep jobs from running; a running one saves and stops",
+    "release": "let held jobs go on",
+    "update": "change settings of a job",
+    "retry": "a new job that goes on where an old one stopped",
+    "wait": "block until jobs end",
+    "why": "why a job waits, or why it failed",
+    "events": "what happened, in order",
+    "path": "where a job's files lie",
+    "rm": "remove ended jobs and their files",
+    "prune": "remove jobs that ended long ago",
+    "du": "what jobs cost on disk",
+    "gpus": "the devices: health and lease",
+    "daemon": "start, stop or look at the daemon of this user",
+    "doctor": "check the installation and say what to fix",
+    "completion": "print a completion script for the shell",
+}
+ALIASES = {"push": "submit", "ps": "status", "ls": "status"}
+NOT_YET = {"yield": "hand back GPUs", "dashboard": "the web page", "drain": "take a GPU out", "undrain": ""}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program. Returns the exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+    except Failure as failure:
+        print(f"tfctl: {failure}", file=sys.stderr)
+        return failure.code
+    except BrokenPipeError:  # the reader has seen enough: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code_of_error = exit_code(error)
+        if code_of_error is None:
+            raise
+        print("\n".join(f"tfctl: {line}" for line in described(error)), file=sys.stderr)
+        return code_of_error
+    return code
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if args else 2
+    if args[0] == "--version":
+        from trainforge import __version__
+
+        print(f"tfctl {__version__}")
+        return 0
+    name = ALIASES.get(args[0], args[0])
+    if name in NOT_YET:
+        raise Failure(f"{name} is not yet built")
+    if name not in COMMANDS:
+        raise Failure(f"there is no command {args[0]!r}{_suggestion(args[0])}; see tfctl --help")
+    module = importlib.import_module(f"tfctl.commands.{name}")
+    return run(module, args[0], args[1:])
+
+
+def run(module: Any, name: str, args: list[str]) -> int:
+    """Parse the command's arguments and do it. What stands behind `--` is a command's own (`words`)."""
+    args, words = module.split(args) if hasattr(module, "split") else (args, [])
+    parser = argparse.ArgumentParser(
+        prog=f"tfctl {name}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.arguments(parser)
+    parser.add_argument("--no-autostart", action="store_true", help="do not start a daemon if there is none")
+    parsed = parser.parse_args(args)
+    if words:
+        parsed.words = words
+    result: int = module.run(parsed)
+    return result
+
+
+def overview() -> str:
+    """The list of commands."""
+    lines = [f"  {name:<11} {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tfctl COMMAND [ARGUMENTS]     (tfctl COMMAND --help says more)",
+            "",
+            *lines,
+            "",
+            "A JOB is its number, 12-21, @ for your latest, a name or a quoted name pattern.",
+        ]
+    )
+
+
+def _suggestion(word: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, [*COMMANDS, *ALIASES], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

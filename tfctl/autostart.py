@@ -1,0 +1,98 @@
+"""Starting a daemon for this user: when that may be done, doing it, and saying what it means.
+
+The daemon runs in a session of its own and outlives the shell, but neither a logout where the
+system ends a user's processes, nor a reboot. That is said, in one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tfctl.failures import NO_DAEMON, Failure
+from trainforge.client import NoDaemon
+from trainforge.sockets import connect
+
+UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+PATIENCE = 15.0  # seconds until it answers
+
+
+def state_dir() -> Path:
+    """Where a daemon of this user keeps everything."""
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "trainforge"
+
+
+def allowed(submitting: bool) -> bool:
+    """Whether a daemon may be started: none is installed for the machine, and there is work for one."""
+    if os.environ.get("TRAINFORGE_SOCKET"):
+        return False
+    if any(Path(folder, "trainforged.service").exists() for folder in UNITS):
+        return False
+    return submitting or has_unfinished_jobs(state_dir())
+
+
+def has_unfinished_jobs(folder: Path) -> bool:
+    """Whether a daemon that ran here left jobs that have not ended."""
+    database = folder / "trainforge.db"
+    if not database.exists():
+        return False
+    query = "SELECT 1 FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1"
+    with contextlib.suppress(sqlite3.Error):
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2)
+        with contextlib.closing(connection):
+            return connection.execute(query).fetchone() is not None
+    return True  # it cannot be read: let the daemon say why
+
+
+def start(error: NoDaemon | None = None) -> int:
+    """Start a daemon and wait until it answers; its pid. Raises `Failure` with what it said."""
+    folder = state_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = folder / "trainforged.log"
+    with log.open("ab") as output:
+        began = output.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainforged"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        )
+    _await(process, log, began)
+    print(f"tfctl: started a daemon for {_user()}; {_survival()}", file=sys.stderr)
+    return process.pid
+
+
+def _await(process: subprocess.Popen[bytes], log: Path, began: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(NoDaemon):
+            connect(None, 1.0)[0].close()
+            return
+        if process.poll() is not None:
+            with log.open("rb") as output:
+                output.seek(began)
+                said = output.read(4096).decode(errors="replace").strip()
+            raise Failure(f"the daemon did not start: {said or process.returncode}", NO_DAEMON)
+        time.sleep(0.02)
+    raise Failure(f"the daemon does not answer; see {log}", NO_DAEMON)
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def _survival() -> str:
+    if Path("/run/systemd/system").exists():
+        return "jobs may not survive logout or reboot (tfctl daemon install --user is not yet built)"
+    return "jobs survive logout, but nothing starts it again after a reboot but the next tfctl submit"

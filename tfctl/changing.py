@@ -1,0 +1,35 @@
+"""One request for each of several jobs: all are tried, what was refused is said, the worst counts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from tfctl.failures import exit_code
+from tfctl.selection import select
+from tfctl.session import with_daemon
+from trainforge.api import JobView
+from trainforge.client import ApiError, Client
+
+Change = Callable[[Client, int], JobView]
+
+
+def change_each(
+    args: argparse.Namespace, change: Change, done: Callable[[JobView], str] | None = None
+) -> int:
+    """Do it to each of `args.jobs`; the exit code. `done` says what came of it in a line."""
+
+    def each(client: Client) -> int:
+        worst = 0
+        for job in select(client, args.jobs):
+            try:
+                view = change(client, job)
+            except ApiError as error:
+                print(f"tfctl: job {job}: {error}", file=sys.stderr)
+                worst = max(worst, exit_code(error) or 0)
+            else:
+                print(done(view) if done is not None else f"job {view.id} ({view.name}): {view.why}")
+        return worst
+
+    return with_daemon(args, each)

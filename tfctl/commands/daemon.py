@@ -1,0 +1,85 @@
+"""The daemon of this user: start it, stop it, see how it is. Jobs outlive a stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+from tfctl import autostart
+from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure
+from tfctl.output import print_json
+from tfctl.render.figures import duration, size
+from trainforge.api import StatusAnswer
+from trainforge.client import Client, NoDaemon
+
+PATIENCE = 10.0  # seconds for an orderly stop
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("start", "stop", "status", "install"))
+    parser.add_argument("--user", action="store_true", help="install for this user")
+    parser.add_argument("--json", action="store_true", help="with status: one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "install":
+        raise Failure("daemon install is not yet built")
+    with Client(patience=0.0) as client:
+        try:
+            status = client.status()
+        except NoDaemon as error:
+            return _without(args, error)
+    return {"start": _already, "stop": _stop, "status": _show}[args.action](args, status)
+
+
+def _without(args: argparse.Namespace, error: NoDaemon) -> int:
+    if args.action == "start":
+        autostart.start(error)
+        return 0
+    if args.action == "stop":
+        print("no daemon runs")
+        return 0
+    print(error)
+    return NO_DAEMON
+
+
+def _already(args: argparse.Namespace, status: StatusAnswer) -> int:
+    print(f"the daemon runs already (pid {status.pid})")
+    return 0
+
+
+def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
+    descriptor = os.pidfd_open(status.pid)
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    except PermissionError:
+        raise Failure(f"the daemon (pid {status.pid}) is not yours to stop", NOT_ALLOWED) from None
+    if not _ended(descriptor):
+        raise Failure(f"the daemon (pid {status.pid}) has not stopped after {PATIENCE:.0f} s", 1)
+    live = status.jobs.starting + status.jobs.running + status.jobs.stopping
+    print(f"stopped the daemon{f'; {live} running jobs go on' if live else ''}")
+    return 0
+
+
+def _ended(descriptor: int) -> bool:
+    import select
+
+    return bool(select.select([descriptor], [], [], PATIENCE)[0])
+
+
+def _show(args: argparse.Namespace, status: StatusAnswer) -> int:
+    if args.json:
+        print_json(status)
+        return 0
+    kind = "simulated GPUs" if status.simulated else "GPUs"
+    jobs = status.jobs
+    print(f"trainforged {status.version}, pid {status.pid}, up {duration(status.uptime)}, for {status.user}")
+    print(f"  state     {status.state_dir} ({size(status.disk_free)} free)")
+    print(f"  {kind:<9} {status.gpus_free} of {status.gpus_total} free")
+    print(f"  cores     {status.cpu_free} of {status.cpu_total} free")
+    print(f"  memory    {size(status.memory_free)} of {size(status.memory_total)} free")
+    live = jobs.starting + jobs.running + jobs.stopping + jobs.unknown
+    waiting = jobs.queued + jobs.backoff
+    print(f"  jobs      {live} running, {waiting} queued, {jobs.held} held")
+    return 0

@@ -1,0 +1,113 @@
+"""Check the installation and say what to fix. Exits with 1 if something has to be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from tfctl import autostart
+from tfctl.render.figures import size
+from trainforge.client import Client, NoDaemon
+
+LITTLE_ROOM = 5 * 2**30  # bytes; a few checkpoints of a small model
+
+
+class Finding(NamedTuple):
+    """`fix` is empty where all is well."""
+
+    what: str
+    found: str
+    fix: str = ""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def run(args: argparse.Namespace) -> int:
+    del args
+    bad = 0
+    for check in CHECKS:
+        for finding in check():
+            print(f"{'!!' if finding.fix else 'ok'}  {finding.what:<10} {finding.found}")
+            if finding.fix:
+                print(f"    {'':<10} {finding.fix}")
+                bad += 1
+    print("all is well" if not bad else f"{bad} to fix")
+    return 1 if bad else 0
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", f"{version} ({sys.executable})")
+
+
+def _jobs_python() -> Iterator[Finding]:
+    from tfctl.projects import python
+
+    found = python()
+    if found is None:
+        yield Finding("jobs", "no python in this shell", "activate the environment that your jobs need")
+        return
+    import subprocess
+
+    probe = "import importlib.metadata as m; print(m.version('torch'))"
+    result = subprocess.run([found, "-c", probe], capture_output=True, text=True, timeout=30)
+    if result.returncode:
+        yield Finding(
+            "jobs", f"run with {found}, which has no torch", "activate another, or pip install torch"
+        )
+    else:
+        yield Finding("jobs", f"run with {found}, torch {result.stdout.strip()}")
+
+
+def _tools() -> Iterator[Finding]:
+    uv = shutil.which("uv")
+    yield Finding("uv", uv or "not installed: environment.python: isolated uses venv and pip, more slowly")
+
+
+def _room() -> Iterator[Finding]:
+    folder = autostart.state_dir()
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    fix = "make room, or move it with --state-dir" if free < LITTLE_ROOM else ""
+    yield Finding("state", f"{folder}: {size(free)} free", fix)
+    if folder.exists() and folder.stat().st_mode & 0o077:
+        yield Finding("state", f"{folder} can be read by others", f"chmod 700 {folder}")
+
+
+def _limits() -> Iterator[Finding]:
+    processes = os.sysconf("SC_CHILD_MAX")
+    if 0 < processes < 1024:
+        yield Finding("limits", f"{processes} processes", "raise it: ulimit -u 4096")
+
+
+def _daemon() -> Iterator[Finding]:
+    with Client(patience=0.0) as client:
+        try:
+            status = client.status()
+            gpus = client.gpus()
+        except NoDaemon as error:
+            yield Finding("daemon", f"none runs ({error})", "tfctl daemon start, or the first tfctl submit")
+            return
+    yield Finding("daemon", f"{status.version}, pid {status.pid}, at {client.socket}")
+    kind = "simulated " if status.simulated else ""
+    if gpus.gpus or gpus.problem is None:
+        yield Finding("gpus", f"{len(gpus.gpus)} {kind}GPUs, {status.gpus_free} free")
+    else:
+        fix = "install the NVIDIA driver, or try everything with trainforged --simulate-gpus 2"
+        yield Finding("gpus", gpus.problem, fix)
+    for gpu in gpus.gpus:
+        if gpu.state == "set_aside":
+            yield Finding(
+                "gpus", f"GPU {gpu.index} is set aside: {gpu.reason}", "nvidia-smi -q; then reset it"
+            )
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _jobs_python, _tools, _room, _limits, _daemon)

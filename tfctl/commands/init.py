@@ -1,0 +1,80 @@
+"""Write a project that runs as it stands. Over an existing one: its name, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import trainforge
+from tfctl.failures import Failure
+
+TEMPLATES = ("image-classification", "blank")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=".", help="where (default: here)")
+    parser.add_argument("--name", help="the project's name (default: the folder's)")
+    parser.add_argument("--template", choices=TEMPLATES, default=TEMPLATES[0])
+    parser.add_argument("--force", action="store_true", help="write over files that are there")
+
+
+def run(args: argparse.Namespace) -> int:
+    folder = Path(args.folder)
+    name = args.name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("0123456789-._")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,62}", name):
+        raise Failure(f"--name: expected a letter, then letters, digits, dots and dashes, found {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    existed = (folder / "trainforge.yaml").exists() and not args.force
+    written = list(_write(template(args.template), folder, args.force))
+    if not existed or args.name:
+        _set_name(folder / "trainforge.yaml", name)
+    for path in written:
+        print(f"wrote {path}")
+    where = "" if args.folder == "." else f" {args.folder}"
+    print(f"project {name} is ready; queue it with: tfctl submit{where}")
+    return 0
+
+
+def template(name: str) -> Path:
+    """The folder that holds the template: beside the package in a checkout, else among its data."""
+    checkout = Path(trainforge.__file__).parents[1]
+    installed = Path(sysconfig.get_path("data")) / "share" / "trainforge" / name
+    beside = (
+        checkout / "training" if name == "image-classification" else checkout / "tfctl" / "templates" / name
+    )
+    for folder in (beside, installed):
+        if (folder / "trainforge.yaml").exists():
+            return folder
+    raise Failure(f"the template {name} is not part of this installation ({installed})", 1)
+
+
+def _write(source: Path, target: Path, force: bool) -> Iterator[Path]:
+    """Copy what is missing (with `force`: everything); yields what was written."""
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(set(folders) - LEFT_OUT(folder, folders))
+        for file in sorted(set(files) - LEFT_OUT(folder, files)):
+            path = Path(folder, file)
+            goal = target / path.relative_to(source)
+            if goal.exists() and not force:
+                continue
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, goal)
+            yield goal
+
+
+def _set_name(job_file: Path, name: str) -> None:
+    """Change `project.name` and nothing else in the file, comments included."""
+    text = job_file.read_text(encoding="utf-8")
+    pattern = (
+        r"(?m)^(project:\s*(?:#.*)?\n(?:[ \t]+.*\n|\s*\n)*?[ \t]+name:[ \t]*)([^#\n]*?)([ \t]*(?:#.*)?)$"
+    )
+    changed, count = re.subn(pattern, lambda match: f"{match[1]}{name}{match[3]}", text, count=1)
+    if not count:
+        raise Failure(f"{job_file}: there is no project.name to set; write it, then go on")
+    job_file.write_text(changed, encoding="utf-8")

@@ -1,0 +1,38 @@
+"""Output of a job. Attempts are kept apart; the latest is shown unless another is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tfctl.failures import Failure
+from tfctl.selection import job_argument, select_one
+from tfctl.session import with_daemon
+from trainforge.client import Client
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    job_argument(parser, many=False)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
+    parser.add_argument("--rank", type=int, metavar="N", help="of this rank alone")
+    parser.add_argument("--attempt", metavar="N", default="latest", help="of this attempt, or all")
+    parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.attempt not in ("latest", "all") and not args.attempt.isdecimal():
+        raise Failure(f"--attempt: expected a number, latest or all, found {args.attempt!r}")
+    return with_daemon(args, lambda client: _logs(client, args))
+
+
+def _logs(client: Client, args: argparse.Namespace) -> int:
+    job = select_one(client, args.job)
+    chunks = client.logs(job, attempt=args.attempt, rank=args.rank, tail=args.tail, follow=args.follow)
+    try:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+    except KeyboardInterrupt:
+        print(f"\njob {job} goes on; tfctl logs {job} -f shows it again", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,27 @@
+"""Remove jobs that ended longer ago than a duration, with their files."""
+
+from __future__ import annotations
+
+import argparse
+
+from tfctl.failures import Failure
+from tfctl.render.figures import size
+from tfctl.session import with_daemon
+from trainforge.units import parse_duration
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--older-than", metavar="D", required=True, help="30m, 12h, 7d")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        seconds = parse_duration(args.older_than)
+    except ValueError as error:
+        raise Failure(f"--older-than: {error}") from None
+    answer = with_daemon(args, lambda client: client.prune(seconds, dry_run=args.dry_run))
+    verb = "would remove" if args.dry_run else "removed"
+    ids = ", ".join(map(str, answer.jobs))
+    print(f"{verb} {len(answer.jobs)} jobs, {size(answer.freed)}" + (f": {ids}" if ids else ""))
+    return 0

@@ -1,0 +1,131 @@
+"""Queue a job: a project folder, a job file, a script, or a command behind `--`.
+
+A project is frozen: the job runs the code as it is now, whatever is edited later. A command, or a
+script without a job file outside git, runs in place. Behind a script, `--` gives its arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+
+from tfctl import projects
+from tfctl.failures import Failure
+from tfctl.output import print_json
+from tfctl.selection import select, select_one
+from tfctl.session import with_daemon
+from tfctl.targets import Target, read_target
+from trainforge.api import JobView, ShellState, SubmitRequest
+from trainforge.checks import check_all
+from trainforge.client import Client
+from trainforge.jobfile import grid
+from trainforge.spec import JobSpec
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "tfctl submit [PROJECT_DIR|JOB_FILE|SCRIPT.py] [options] [-- COMMAND or script arguments]"
+    add = parser.add_argument
+    add("target", nargs="?", metavar="TARGET", help="a folder, job file or script (default: this folder)")
+    add("-f", "--file", action="append", default=[], metavar="FILE", help="job file to lay over the others")
+    add("--name", help="the job's name")
+    add("--gpu", "--gpus", metavar="N", help="0, N, or a range 2-8")
+    add("--cpu", metavar="N", help="cores")
+    add("--memory", "--mem", metavar="SIZE", help="host memory, 32Gi")
+    add("--env", action="append", default=[], metavar="K=V", help="a variable for the job")
+    add("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="a key of the job file")
+    add("--sweep", action="append", default=[], metavar="K=V1,V2", help="one job for each value; the grid")
+    add("--priority", metavar="N", help="-100 … 100, higher first")
+    add("--time-limit", metavar="D", help="over all attempts: 90s, 30m, 12h, 2d")
+    add("--after", action="append", default=[], metavar="JOB", help="start when this job has succeeded")
+    add("--begin", metavar="T", help='not before: "22:00", now+2h, ISO 8601')
+    add("--hold", action="store_true", help="queue it held")
+    add("--resume-from", metavar="JOB", help="start from this job's newest checkpoint")
+    add("--follow", action="store_true", help="show its log and progress until it ends")
+    add("--json", action="store_true", help="print the job as JSON")
+    add("--dry-run", action="store_true", help="check and freeze, queue nothing")
+    parser.set_defaults(words=[])
+
+
+def split(args: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before and behind `--`."""
+    if "--" not in args:
+        return args, []
+    at = args.index("--")
+    if at == len(args) - 1:
+        raise Failure("nothing stands behind --")
+    return args[:at], args[at + 1 :]
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.dry_run and not args.after and not args.resume_from:
+        return _dry_run(args, ())
+    jobs = with_daemon(args, lambda client: _submit(client, args), submitting=True)
+    if args.json:
+        print_json(jobs[0] if not args.sweep else jobs)
+    else:
+        for job in jobs:
+            print(f"submitted job {job.id} ({job.name})")
+    if not args.follow or not jobs:
+        return 0
+    sys.stdout.flush()
+    from tfctl.following import follow
+
+    return follow(args, jobs[-1].id)
+
+
+def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
+    after = select(client, args.after)
+    resume = select_one(client, args.resume_from) if args.resume_from else None
+    if args.dry_run:
+        _dry_run(args, after)
+        return ()
+    target, specs = _read(args, after)
+    frozen = None if target.in_place else projects.freeze(target, specs[0])
+    projects.say_about(target, specs[0], frozen)
+    projects.check_requirements(target, specs[0])
+    shell = shell_state(target)
+    if frozen is not None:
+        client.upload(frozen.entries, frozen.open)
+    return client.submit_all(
+        [
+            SubmitRequest(
+                spec=projects.plain(spec),
+                request_id=uuid.uuid4().hex,
+                workdir=target.root if frozen is None else None,
+                files=None if frozen is None else frozen.entries,
+                shell=shell,
+                git=frozen.git if frozen is not None else None,
+                hold=args.hold,
+                resume_from=resume,
+            )
+            for spec in specs
+        ]
+    )
+
+
+def _read(args: argparse.Namespace, after: Sequence[int]) -> tuple[Target, tuple[JobSpec, ...]]:
+    target = read_target(args, args.words, after)
+    points = grid(target.tree, args.sweep)
+    now = datetime.datetime.now().astimezone()
+    return target, check_all([point.tree for point in points], now=now)
+
+
+def _dry_run(args: argparse.Namespace, after: Sequence[int]) -> int:
+    target, specs = _read(args, after)
+    frozen = None if target.in_place else projects.freeze(target, specs[0])
+    projects.say_about(target, specs[0], frozen)
+    projects.check_requirements(target, specs[0])
+    if args.json:
+        print_json(specs if args.sweep else specs[0])
+    else:
+        print(projects.summary(target, specs, frozen))
+    return 0
+
+
+def shell_state(target: Target) -> ShellState:
+    """What the job takes over from this shell."""
+    return ShellState(env=dict(os.environ), python=projects.python(), cwd=os.getcwd(), root=target.root)

@@ -1,0 +1,37 @@
+"""What can go wrong for a command, and the exit code that scripts see."""
+
+from __future__ import annotations
+
+USAGE, NO_DAEMON, NOT_ALLOWED, NO_SUCH_JOB = 2, 3, 4, 5
+
+
+class Failure(Exception):
+    """A command cannot do what was asked; the message is a sentence for the person who asked."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def exit_code(error: Exception) -> int | None:
+    """The exit code for an error of the client; None for one that is a bug."""
+    from trainforge.client import ApiError, NoDaemon
+    from trainforge.mistakes import SpecError
+
+    if isinstance(error, SpecError):
+        return USAGE
+    if isinstance(error, NoDaemon):
+        return NO_DAEMON
+    if isinstance(error, PermissionError):
+        return NOT_ALLOWED
+    if isinstance(error, ApiError):
+        return NO_SUCH_JOB if error.code == "no_such_job" else USAGE
+    return None
+
+
+def described(error: Exception) -> list[str]:
+    """The error in lines; of a refused job file, one for each mistake."""
+    from trainforge.mistakes import format_details
+
+    details = getattr(error, "details", ())
+    return format_details(details) if details else [str(error)]

@@ -1,0 +1,102 @@
+"""The project of a submission: frozen, checked against its job file, and talked about in a line or two."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from tfctl.failures import Failure
+from tfctl.render.figures import size
+from tfctl.targets import Target, spoken
+from trainforge.freeze import FreezeError, Frozen
+from trainforge.freeze import freeze as freeze_folder
+from trainforge.spec import JobSpec
+
+
+def plain(spec: JobSpec) -> dict[str, Any]:
+    """The spec as the API takes it."""
+    tree: dict[str, Any] = msgspec.to_builtins(spec)
+    return tree
+
+
+def freeze(target: Target, spec: JobSpec) -> Frozen:
+    """The project's files as they are now. Raises `Failure`."""
+    try:
+        frozen = freeze_folder(target.root, spec.project)
+    except FreezeError as error:
+        raise Failure(str(error)) from None
+    for key, path in (("script", spec.training.script), ("requirements", spec.training.requirements)):
+        if path is not None and not os.path.isabs(path) and not frozen.has(path):
+            raise Failure(_absent(target, key, path))
+    return frozen
+
+
+def _absent(target: Target, key: str, path: str) -> str:
+    text = f"training.{key}: {path} is not in the project ({target.root})"
+    if os.path.exists(os.path.join(target.root, path)):
+        return f"{text}: it is ignored or excluded; project.include takes it along"
+    return text
+
+
+@cache
+def python() -> str | None:
+    """The interpreter that `python: current` means in this shell."""
+    from trainforge.interpreter import current_python
+
+    return current_python(os.environ)
+
+
+def check_requirements(target: Target, spec: JobSpec) -> None:
+    """Refuse a job whose requirements this shell's Python lacks. Raises `Failure`."""
+    path = spec.training.requirements
+    if path is None or spec.environment.python == "isolated":
+        return
+    interpreter = python() if spec.environment.python == "current" else spec.environment.python
+    if interpreter is None:
+        return
+    from trainforge.interpreter import missing_requirements
+
+    with open(os.path.join(target.root, path), encoding="utf-8") as file:
+        missing = missing_requirements(interpreter, file.read())
+    if missing:
+        raise Failure(
+            f"training.requirements: {interpreter} lacks {', '.join(missing)}; install them there, or set "
+            "environment.python: isolated to have them installed for the job"
+        )
+
+
+def say_about(target: Target, spec: JobSpec, frozen: Frozen | None) -> None:
+    """On stderr, what the user would not expect."""
+    if frozen is None:
+        _say(f"runs in place, in {target.root}: what you change there, the job sees")
+    else:
+        for sentence in frozen.skipped:
+            _say(sentence)
+        if frozen.left_out:
+            names = ", ".join(f"{name}/" for name in frozen.left_out)
+            _say(f"left out, since git ignores them: {names} (project.include takes them along)")
+    if spec.environment.base_image is not None:
+        _say(f"base_image {spec.environment.base_image} is recorded; the job runs with this machine's Python")
+
+
+def _say(text: str) -> None:
+    print(f"tfctl: {text}", file=sys.stderr)
+
+
+def summary(target: Target, specs: Sequence[JobSpec], frozen: Frozen | None) -> str:
+    """What would be queued, for `--dry-run`."""
+    lines = []
+    for spec in specs:
+        what = spec.training.script or spoken(spec.training.command or ())
+        lines.append(f"would submit {spec.project.name}: {what}, gpu {spec.resources.gpu}")
+    if frozen is not None:
+        lines.append(f"frozen from {target.root}: {len(frozen.entries)} files, {size(frozen.size)}")
+        lines += [f"  {entry.path}" for entry in frozen.entries[:20]]
+        if len(frozen.entries) > 20:
+            lines.append(f"  and {len(frozen.entries) - 20} more")
+    return "\n".join(lines)

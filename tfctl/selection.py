@@ -1,0 +1,58 @@
+"""Which jobs a JOB argument means: a number, `12-21`, `@` for your latest, a name or a name pattern."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+
+from tfctl.failures import NO_SUCH_JOB, USAGE, Failure
+from trainforge.client import Client
+
+MOST = 100_000  # jobs that a range may span
+
+
+def job_argument(parser: argparse.ArgumentParser, *, many: bool = True, optional: bool = False) -> None:
+    """Add the JOB argument to a command."""
+    nargs = {(True, False): "+", (True, True): "*", (False, True): "?", (False, False): None}[many, optional]
+    name = "jobs" if many else "job"
+    parser.add_argument(
+        name, metavar="JOB", nargs=nargs, help="number, 12-21, @ (your latest), name or quoted pattern"
+    )
+
+
+def select(client: Client, words: Sequence[str]) -> list[int]:
+    """The ids that the words mean, each once, in the order given. Raises `Failure` where one means none."""
+    found: dict[int, None] = {}
+    for word in words:
+        found.update(dict.fromkeys(_expand(client, word)))
+    return list(found)
+
+
+def select_one(client: Client, word: str) -> int:
+    """The one job that the word means; of several with that name, the latest."""
+    if re.fullmatch(r"\d+-\d+", word):
+        raise Failure(f"{word}: one job is needed here, not a range", USAGE)
+    return next(iter(_expand(client, word, latest=True)))
+
+
+def _expand(client: Client, word: str, latest: bool = False) -> Iterable[int]:
+    if re.fullmatch(r"\d{1,18}", word):
+        return [int(word)]
+    if match := re.fullmatch(r"(\d{1,18})-(\d{1,18})", word):
+        return _range(client, word, int(match[1]), int(match[2]))
+    limit = 1 if latest or word == "@" else 1000
+    page = client.jobs(name=None if word == "@" else word, limit=limit)
+    if not page.jobs:
+        what = "you have no job" if word == "@" else f"no job is called {word}"
+        raise Failure(what, NO_SUCH_JOB)
+    return [job.id for job in page.jobs]
+
+
+def _range(client: Client, word: str, first: int, last: int) -> list[int]:
+    if last < first or last - first > MOST:
+        raise Failure(f"{word}: a range goes from a lower to a higher number")
+    ids = [job.id for job in client.all_jobs() if first <= job.id <= last]
+    if not ids:
+        raise Failure(f"there are no jobs {word}", NO_SUCH_JOB)
+    return sorted(ids)

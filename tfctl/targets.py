@@ -1,0 +1,126 @@
+"""What is to be submitted: the job file's text, laid together, and where its files come from.
+
+A folder stands for its `trainforge.yaml`; a job file for itself; a script for a job of its own; `-f`
+files lie over it, flags over them. Without any of these, the current folder is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tfctl.failures import Failure
+from trainforge.jobfile import Setting, load, setting
+from trainforge.tree import Tree
+
+JOB_FILE = "trainforge.yaml"
+FLAGS = {
+    "name": "project.name",
+    "gpu": "resources.gpu",
+    "cpu": "resources.cpu",
+    "memory": "resources.memory",
+    "priority": "schedule.priority",
+    "time_limit": "schedule.time_limit",
+    "begin": "schedule.begin",
+}
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """`root` is the project's folder. `in_place`: the job runs there, nothing is frozen."""
+
+    tree: Tree
+    root: str
+    in_place: bool
+
+
+def read_target(args: argparse.Namespace, words: Sequence[str], after: Sequence[int]) -> Target:
+    """The target of `submit`; `words` stand behind `--`. Raises `Failure` and `SpecError`."""
+    what, base = args.target, None
+    files, root = list(args.file), os.getcwd()
+    script = what is not None and what.endswith(".py") and not os.path.isdir(what)
+    if what is not None and os.path.isdir(what):
+        root = os.path.abspath(what)
+        files = [*_job_file_in(what, needed=not words), *files]
+    elif script:
+        base = _script_base(what, words)
+    elif what is not None:
+        if not os.path.exists(what):
+            raise Failure(f"{what}: no such folder, job file or script")
+        files = [what, *files]
+    elif not files and not words:
+        files = _job_file_in(".", needed=True)
+    if words and not script:
+        base = None if files else _command_base(words)
+    tree = load(files, base=base, over=_settings(args, words, script, after), sets=args.set, envs=args.env)
+    lone = script and not files and not _in_git(root)
+    return Target(tree=tree, root=root, in_place=lone or bool(words and not script))
+
+
+def _job_file_in(folder: str, *, needed: bool) -> list[str]:
+    path = os.path.join(folder, JOB_FILE) if folder != "." else JOB_FILE
+    if os.path.exists(path):
+        return [path]
+    if needed:
+        raise Failure(
+            f"{path} does not exist; tfctl init writes one, or name a script: tfctl submit train.py"
+        )
+    return []
+
+
+def _script_base(path: str, words: Sequence[str]) -> dict[str, Any]:
+    if not os.path.exists(path):
+        raise Failure(f"{path}: no such script")
+    inside = os.path.relpath(path)
+    if inside.startswith(".."):
+        raise Failure(f"{path} lies outside the current folder; go to its project's folder first")
+    training: dict[str, Any] = {"script": inside}
+    if words:
+        training["args"] = list(words)
+    return {"project": {"name": _name_from(os.path.basename(path)[:-3])}, "training": training}
+
+
+def _command_base(words: Sequence[str]) -> dict[str, Any]:
+    """A command holds no GPU unless one is asked for."""
+    return {"project": {"name": _name_from(os.path.basename(words[0]))}, "resources": {"gpu": 0}}
+
+
+def _name_from(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:63]
+    return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
+
+
+def _settings(
+    args: argparse.Namespace, words: Sequence[str], script: bool, after: Sequence[int]
+) -> list[Setting]:
+    out = []
+    for flag, path in FLAGS.items():
+        value = getattr(args, flag)
+        if value is not None:
+            out.append(setting(path, value, "--" + flag.replace("_", "-")))
+    if after:
+        out.append(setting("schedule.after", [str(job) for job in after], "--after"))
+    if words and not script:
+        out += [setting("training.command", list(words), "--"), setting("training.script", None, "--")]
+        out += [setting(f"training.{key}", None, "--") for key in ("args", "requirements")]
+    return out
+
+
+def _in_git(folder: str) -> bool:
+    while True:
+        if os.path.exists(os.path.join(folder, ".git")):
+            return True
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return False
+        folder = parent
+
+
+def spoken(words: Sequence[str]) -> str:
+    """A command as one would type it."""
+    return shlex.join(words)
