@@ -48,7 +48,7 @@ def python() -> str | None:
     """The interpreter that `python: current` means in this shell."""
     from trainforge.interpreter import current_python
 
-    return current_python(os.environ)
+    return current_python(os.environ, os.getcwd())
 
 
 def check_requirements(target: Target, spec: JobSpec) -> None:

@@ -1,0 +1,93 @@
+"""Series that jobs reported: the newest values, all of them, or curves; several jobs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+
+from tfctl.failures import NO_SUCH_JOB, Failure
+from tfctl.output import coloured, print_json, to_terminal
+from tfctl.render.chart import Curve, chart
+from tfctl.render.figures import metric
+from tfctl.render.plain import table
+from tfctl.selection import job_argument, select
+from tfctl.session import with_daemon
+from trainforge.api import JobView, MetricsAnswer, Series
+from trainforge.client import Client
+
+COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 96, 93))
+HEIGHT = 12
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    job_argument(parser)
+    parser.add_argument("--name", action="append", default=[], metavar="M", help="only this series")
+    parser.add_argument("--plot", action="store_true", help="draw the curves")
+    parser.add_argument("--json", action="store_true", help="one JSON document, with all points")
+
+
+def run(args: argparse.Namespace) -> int:
+    jobs, answers = with_daemon(args, lambda client: _fetch(client, args))
+    if args.json:
+        print_json(answers[0] if len(answers) == 1 else answers)
+        return 0
+    if not any(answer.series for answer in answers):
+        wanted = f" called {', '.join(args.name)}" if args.name else ""
+        raise Failure(f"no series{wanted} has been reported", NO_SUCH_JOB if args.name else 1)
+    if args.plot:
+        print("\n".join(plots(jobs, answers)))
+    else:
+        print(_table(jobs, answers))
+    return 0
+
+
+def _fetch(client: Client, args: argparse.Namespace) -> tuple[list[JobView], list[MetricsAnswer]]:
+    ids = select(client, args.jobs)
+    points = 1_000_000 if args.json else 1000
+    return [client.job(i) for i in ids], [client.metrics(i, args.name, points=points) for i in ids]
+
+
+def _table(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer]) -> str:
+    names = list(dict.fromkeys(series.name for answer in answers for series in answer.series))
+    heading = [
+        "METRIC",
+        *(f"JOB {job.id}" for job in jobs),
+        *(["LEAST", "MOST", "POINTS"][: 3 * (len(jobs) == 1)]),
+    ]
+    rows = [[name, *_values(name, answers)] for name in names]
+    return table(heading, rows, right=range(1, len(heading)))
+
+
+def _values(name: str, answers: Sequence[MetricsAnswer]) -> list[str]:
+    """The newest value of each job; of a single job also the least, the most and how many."""
+    out = []
+    for answer in answers:
+        series = next((series for series in answer.series if series.name == name), None)
+        out.append(metric(series.value[-1]) if series is not None and series.value else "-")
+        if len(answers) == 1 and series is not None:
+            known = [value for value in series.value if value is not None]
+            out += [metric(min(known)), metric(max(known))] if known else ["-", "-"]
+            out.append(str(len(series.value)))
+    return out
+
+
+def plots(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], width: int | None = None) -> list[str]:
+    """One chart for each series, with all jobs in it."""
+    width = width or (shutil.get_terminal_size().columns if to_terminal() else 100)
+    lines: list[str] = []
+    for name in dict.fromkeys(series.name for answer in answers for series in answer.series):
+        curves = [
+            _curve(series, f"job {job.id}" if len(jobs) > 1 else name)
+            for job, answer in zip(jobs, answers, strict=True)
+            for series in answer.series
+            if series.name == name
+        ]
+        lines += [name, *chart(curves, width, HEIGHT, COLOURS if coloured() else ()), ""]
+    return lines[:-1]
+
+
+def _curve(series: Series, label: str) -> Curve:
+    changes = zip(series.attempt, series.attempt[1:], series.step[1:], strict=False)
+    marks = [step for before, after, step in changes if before != after]
+    return Curve(label, series.step, series.value, marks)

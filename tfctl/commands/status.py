@@ -1,0 +1,102 @@
+"""A table of jobs: what runs, what waits and why, what ended lately. With a JOB: that job whole."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Sequence
+
+from tfctl.failures import Failure
+from tfctl.output import coloured, print_json, to_terminal
+from tfctl.render import jobs as rows
+from tfctl.render.plain import table
+from tfctl.selection import job_argument, select
+from tfctl.session import with_daemon
+from trainforge.api import JobView
+from trainforge.client import Client
+from trainforge.states import ENDED, JobState
+
+LATELY = datetime.timedelta(hours=24)
+MOST_ENDED = 20
+MOST_WAITING = 1000
+INTERVAL = 2.0  # seconds between two looks of --watch
+RUNNING = (JobState.RUNNING, JobState.STARTING, JobState.STOPPING, JobState.UNKNOWN)
+WAITING = (JobState.BACKOFF, JobState.HELD)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    job_argument(parser, optional=True)
+    parser.add_argument("--all", action="store_true", help="also what ended long ago")
+    parser.add_argument("--mine", action="store_true", help="only your jobs")
+    parser.add_argument("--state", metavar="S", action="append", help="only jobs in this state")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--watch", action="store_true", help="look again every two seconds")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.watch:
+        return with_daemon(args, lambda client: _show(client, args))
+    from tfctl.watching import watch
+
+    return watch(args, lambda client: _show(client, args), INTERVAL)
+
+
+def _show(client: Client, args: argparse.Namespace) -> int:
+    if args.jobs:
+        return _show_whole([client.job(job) for job in select(client, args.jobs)], args.json)
+    jobs = _jobs(client, args)
+    if args.json:
+        print_json({"jobs": jobs})
+    elif not to_terminal():
+        print(table(rows.HEADING, [rows.row(job) for job in jobs], right=rows.RIGHT))
+    elif jobs:
+        _print_table(jobs)
+    else:
+        print("no jobs; tfctl submit queues one")
+    return 0
+
+
+def _jobs(client: Client, args: argparse.Namespace) -> Sequence[JobView]:
+    user = _me() if args.mine else None
+    if args.state:
+        return list(client.all_jobs(states=_states(args.state), user=user))
+    if args.all:
+        return list(client.all_jobs(user=user))
+    running = client.jobs(states=(*RUNNING, *WAITING), user=user, limit=1000).jobs
+    queued = client.jobs(states=(JobState.QUEUED,), user=user, limit=MOST_WAITING).jobs
+    ended = client.jobs(states=ENDED, user=user, limit=MOST_ENDED).jobs
+    since = datetime.datetime.now(datetime.UTC) - LATELY
+    first = sorted(running, key=lambda job: (job.state in WAITING, job.id))
+    return [*first, *queued, *(job for job in ended if job.ended_at and job.ended_at > since)]
+
+
+def _states(words: Sequence[str]) -> list[JobState]:
+    try:
+        return [JobState(word) for part in words for word in part.split(",")]
+    except ValueError as error:
+        known = ", ".join(JobState)
+        raise Failure(f"--state: {str(error).split(' is')[0]} is no state; expected one of {known}") from None
+
+
+def _me() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def _print_table(jobs: Sequence[JobView]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, no_color=not coloured())
+    console.print(rows.terminal_table(jobs, console.width))
+
+
+def _show_whole(jobs: Sequence[JobView], as_json: bool) -> int:
+    if as_json:
+        print_json(jobs[0] if len(jobs) == 1 else jobs)
+        return 0
+    for number, job in enumerate(jobs):
+        print(f"{chr(10) if number else ''}job {job.id}: {job.name}")
+        for label, value in rows.whole(job):
+            print(f"  {label:<11} {value}")
+    return 0
