@@ -404,7 +404,7 @@ class DiskAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class CheckpointView(msgspec.Struct, frozen=True, kw_only=True):
     path: str
-    step: float
+    step: float | None  # null where the manifest cannot be read
     size: int
     created_at: datetime.datetime
     best: bool = False

@@ -1,11 +1,32 @@
 """What a job and the daemon agree on: environment variables, files, kinds of records.
 
-Part of the in-job half: standard library only, Python ≥ 3.9.
+Part of the in-job half: standard library only, Python ≥ 3.9. The two halves may be of different
+versions (a job keeps the copy it started with), so what stands here only grows.
 
 A record is one line of JSON in `records-<rank>.jsonl` in the attempt's folder, written with one
 `write` on a descriptor opened for appending. Every record has `kind` (one below) and `time`
 (seconds since the epoch, a float).
 """
+
+# The files of this package that a job gets a copy of: enough for `import trainforge`, nothing more.
+IN_JOB_MODULES = (
+    "__init__.py",
+    "agreement.py",
+    "checkpoint.py",
+    "durable.py",
+    "job.py",
+    "keeper.py",
+    "manifests.py",
+    "parts.py",
+    "protocol.py",
+    "publishing.py",
+    "random_states.py",
+    "rank.py",
+    "records.py",
+    "snapshot.py",
+    "stopping.py",
+    "wrapper.py",
+)
 
 # Variables set for every process of an attempt.
 JOB_ID = "TRAINFORGE_JOB_ID"
@@ -31,7 +52,7 @@ RESERVED = frozenset(
 
 # Files in the attempt's folder.
 RECORDS = "records-{rank}.jsonl"
-RANK_STATUS = "rank-{rank}.json"  # {"rank", "pid", "exit_code", "error": {"type", "message", "traceback"} | null}
+RANK_STATUS = "rank-{rank}.json"  # how the rank's script ended; written by `trainforge.wrapper`
 
 # Kinds of records, with the fields beside `kind` and `time`.
 REPORT = "report"  # step?, steps?, epoch?, epochs?: numbers; metrics: {name: number}

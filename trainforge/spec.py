@@ -1,7 +1,7 @@
 """A job as its user describes it: the types that a job file is read into.
 
 Sizes are bytes, durations seconds, times aware datetimes. Values here are whole and checked:
-`trainforge.jobfile` makes them from YAML, `trainforge.checks` from any parsed tree.
+`trainforge.jobfile` reads what was written, `trainforge.checks` makes a JobSpec of it.
 """
 
 from __future__ import annotations

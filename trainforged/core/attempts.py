@@ -59,6 +59,13 @@ def progressed(draft: Draft, event: m.Progressed) -> m.Reply:
     return m.Accepted(jobs=(job.id,))
 
 
+def noted(draft: Draft, event: m.Noted) -> m.Reply:
+    if not draft.known(event.job):
+        return m.Refused(code="no_such_job", message=f"there is no job {event.job}")
+    draft.note(event.time, event.type, event.message, event.job, **event.data)
+    return m.Accepted(jobs=(event.job,))
+
+
 def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     job = _current(draft, event.job, event.attempt)
     lease = draft.lease(event.job)

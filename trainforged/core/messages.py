@@ -208,6 +208,15 @@ class Progressed(Event, frozen=True, kw_only=True):
     attempt: int
 
 
+class Noted(Event, frozen=True, kw_only=True):
+    """Something to remember of a job that decides nothing: a checkpoint was saved, say."""
+
+    job: int
+    type: str
+    message: str
+    data: dict[str, Any] = {}
+
+
 class AttemptEnded(Event, frozen=True, kw_only=True):
     """`jitter` is a random number in [0, 1) for the backoff."""
 

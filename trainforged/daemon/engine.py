@@ -84,9 +84,10 @@ class Engine:
 
     # ---- the loop
 
-    async def start(self, machine: m.Machine) -> None:
-        """Take up what the last daemon left: its orders that are not yet obeyed are given again."""
-        await self._decide([Entry(m.DaemonStarted(time=self._clock(), machine=machine), {}, None)], False)
+    async def start(self, *events: m.Event) -> None:
+        """Take up what the last daemon left, before `run`: `events` (the machine and its GPUs as they are
+        now) are decided in one batch, and orders that were not yet obeyed are given again."""
+        await self._decide([Entry(event, {}, None) for event in events], False)
         for effect in outstanding(self.state):
             self._perform(effect)
         self._set_timer()

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from trainforged.execution.files import Files
 
 from trainforge.api import ErrorCode, ErrorDetail, FileEntry, RetryRequest, ShellState, SubmitRequest
 from trainforge.checks import SpecError, check
@@ -23,6 +22,7 @@ from trainforge.jobfile import updated
 from trainforge.spec import JobSpec
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
+from trainforged.execution.files import Files
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.web.errors import ApiProblem
 
@@ -120,7 +120,7 @@ class Submissions:
         shell = await self._put(request.shell, stored)
         manifest = None
         if request.files is not None:
-            missing = await asyncio.to_thread(self._files.missing, _hashes(request.files))
+            missing = await self._files.secure(_hashes(request.files))
             if missing:
                 message = f"{len(missing)} of the files' contents were not uploaded"
                 raise ApiProblem(ErrorCode.MISSING_FILES, message)

@@ -1,0 +1,360 @@
+"""What the client does when the daemon goes away, is slow, or talks nonsense."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.client.daemon import Daemon, until
+from trainforge.api import EventView, SubmitRequest
+from trainforge.client import ApiError, Client, NoDaemon
+from trainforge.states import JobState
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path / "d.sock", heartbeat=0.05, news=0.02) as daemon:
+        yield daemon
+
+
+def request(name: str) -> SubmitRequest:
+    return SubmitRequest(spec={"project": {"name": name}}, request_id=name, workdir="/w")
+
+
+@contextlib.contextmanager
+def saying(path: Path, *answers: bytes) -> Iterator[list[bytes]]:
+    """A daemon that says these things, one for each connection, whatever is asked."""
+    asked: list[bytes] = []
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        for answer in answers:
+            peer, _ = listener.accept()
+            asked.append(peer.recv(10_000))
+            peer.sendall(answer)
+            peer.close()
+        listener.close()
+        path.unlink()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield asked
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def ok(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def test_the_connection_is_kept(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        for _ in range(5):
+            client.status()
+        assert len(daemon.connections()) == 1
+    until(lambda: not daemon.connections())
+
+
+def test_a_restarted_daemon_is_found_again(daemon: Daemon) -> None:
+    with Client(daemon.path, patience=0.1) as client:
+        client.submit(request("one"))
+        daemon.stop()
+        with pytest.raises(NoDaemon):
+            client.hold(1)
+        daemon.start()
+        assert client.hold(1).state == JobState.HELD  # though it is not to be sent twice
+
+
+def test_a_daemon_that_is_being_restarted_is_waited_for(daemon: Daemon) -> None:
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        client.submit(request("one"))
+        daemon.stop()
+        holding = pool.submit(client.hold, 1)
+        with pytest.raises(NoDaemon):  # nothing has answered this one before
+            Client(daemon.path).status()
+        assert not holding.done()
+        daemon.start()
+        assert holding.result(10).state == JobState.HELD
+
+
+def test_a_lost_submission_is_sent_again_and_makes_one_job(daemon: Daemon) -> None:
+    daemon.service.slow = 0.2
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        submitting = pool.submit(client.submit, request("one"))
+        until(lambda: daemon.service.entered)
+        daemon.cut()
+        daemon.service.slow = 0.0
+        assert submitting.result(10).id == 1
+    assert len(daemon.service.all) == 1
+
+
+def test_a_submission_survives_a_restart(daemon: Daemon) -> None:
+    daemon.service.slow = 5.0
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        submitting = pool.submit(client.submit, request("one"))
+        until(lambda: daemon.service.entered)
+        daemon.cut()
+        daemon.stop()
+        daemon.service.slow = 0.0
+        assert not submitting.done()
+        daemon.start()
+        assert submitting.result(10).id == 1
+
+
+def test_what_must_not_be_done_twice_is_not_sent_twice(tmp_path: Path) -> None:
+    path = tmp_path / "d.sock"
+    calls: list[Callable[[Client], object]] = [
+        lambda client: client.hold(1), lambda client: client.release(1),
+        lambda client: client.remove(1), lambda client: client.prune(5),
+    ]  # fmt: skip
+    for call in calls:
+        with saying(path, b"") as asked, pytest.raises(NoDaemon, match="before it had answered"):
+            call(Client(path))
+        assert len(asked) == 1
+
+
+def test_patience_with_a_daemon_that_stays_away_ends(tmp_path: Path) -> None:
+    path = tmp_path / "d.sock"
+    with saying(path, b"", b"") as asked, pytest.raises(NoDaemon, match="No such file"):
+        Client(path, patience=0.1).status()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"rubbish\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200,
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_nonsense_is_no_daemon(tmp_path: Path, answer: bytes) -> None:
+    with saying(tmp_path / "d.sock", answer), pytest.raises(NoDaemon):
+        Client(tmp_path / "d.sock", patience=0).status()
+
+
+def test_other_forms_of_answers_are_read(tmp_path: Path) -> None:
+    path, body = tmp_path / "d.sock", b'{"a": 1}'
+    chunks = b"HTTP/1.1 200 OK\r\ntransfer-encoding: CHUNKED\r\n\r\n2;x=y\r\n" + body[:2]
+    chunks += b"\r\n6\r\n" + body[2:] + b"\r\n0\r\n\r\n"
+    forms = (
+        ok(body),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + ok(body),
+        chunks,
+        b"HTTP/1.0 200 OK\r\n\r\n" + body,
+        b"HTTP/1.1 200\r\nConnection: close\r\n\r\n" + body,
+    )
+    with saying(path, *forms), Client(path, patience=0) as client:
+        assert [client.openapi() for _ in forms] == [{"a": 1}] * len(forms)
+
+
+def test_an_error_that_is_none_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "d.sock"
+    newer = b'{"error": {"code": "from_the_future", "message": "m", "details": []}}'
+    answers = [
+        b"HTTP/1.1 502 Bad\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 418 T\r\nContent-Length: %d\r\n\r\n%s" % (len(newer), newer),
+    ]
+    with saying(path, *answers), Client(path) as client:
+        with pytest.raises(ApiError, match="502") as first:
+            client.status()
+        with pytest.raises(ApiError, match=r"^m$") as second:
+            client.status()
+    assert (first.value.status, second.value.status, second.value.code) == (502, 418, "internal")
+
+
+def test_a_daemon_that_does_not_answer_in_time(daemon: Daemon) -> None:
+    daemon.service.slow = 0.4
+    with Client(daemon.path, timeout=0.1) as client:
+        with pytest.raises(NoDaemon, match=r"not answered within 0\.1 s"):
+            client.submit(request("one"))
+        assert client.status().user == "alice"  # not the late answer of before
+
+
+def test_too_many_requests_are_put_off_as_told(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "d.sock", requests_per_second=2, burst=1) as daemon, Client(daemon.path) as client:
+        began = time.monotonic()
+        client.status()
+        client.status()
+        assert time.monotonic() - began >= 0.5
+    slow = Daemon(tmp_path / "e.sock", requests_per_second=0.01, burst=1)
+    with slow, Client(slow.path, timeout=0.5) as client:
+        client.status()
+        with pytest.raises(ApiError) as refused:
+            client.status()
+        assert refused.value.code == "too_many"
+
+
+def test_a_full_queue_of_connections_is_waited_for(tmp_path: Path) -> None:
+    """A Unix socket that has no room for another connection says so at once."""
+    path = tmp_path / "d.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(0)
+    first = socket.socket(socket.AF_UNIX)
+    first.connect(str(path))
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(Client(path).openapi)
+        peer, _ = listener.accept()
+        peer.close()
+        peer, _ = listener.accept()
+        peer.recv(1000)
+        peer.sendall(ok(b"{}"))
+        assert asking.result(10) == {}
+    for sock in (peer, first, listener):
+        sock.close()
+
+
+def test_events_go_on_over_restarts_without_gap_or_double(daemon: Daemon) -> None:
+    got: list[int] = []
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        stream = client.watch(0)
+        reading = pool.submit(lambda: got.extend(i.id for i in stream if isinstance(i, EventView)))
+        for round in range(10):
+            for _ in range(50):
+                daemon.do(daemon.service.happen, "one")
+            if round % 2:
+                daemon.cut()
+            else:
+                daemon.stop()
+                daemon.do(daemon.service.happen, "while_down")
+                daemon.start()
+        until(lambda: len(got) >= 505)
+        assert stream.connected
+        stream.close()
+        reading.result(10)
+    assert got == list(range(1, 506))
+
+
+def test_a_stream_of_new_events_misses_none_while_it_is_cut_off(daemon: Daemon) -> None:
+    daemon.do(daemon.service.happen, "past")
+    with Client(daemon.path) as client, client.watch() as stream:
+        stream.connect()
+        daemon.do(daemon.service.happen, "first")
+        item = next(stream)
+        assert isinstance(item, EventView)
+        assert item.type == "first"
+    with Client(daemon.path) as client, client.watch() as stream, ThreadPoolExecutor() as pool:
+        first = pool.submit(next, stream)
+        until(lambda: stream.place == 2)  # told before anything happened
+        daemon.stop()
+        until(lambda: not stream.connected)
+        daemon.do(daemon.service.happen, "while_down")
+        daemon.start()
+        item = first.result(10)
+        assert isinstance(item, EventView)
+        assert item.type == "while_down"
+
+
+def test_without_reconnect_the_end_is_told(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        events = client.events(0, follow=True, reconnect=False)
+        daemon.do(daemon.service.happen, "one")
+        assert next(events).type == "one"
+        daemon.stop()
+        with pytest.raises(NoDaemon):
+            next(events)
+
+
+def test_progress_and_gpus_are_in_the_stream(daemon: Daemon) -> None:
+    from trainforge.api import GpuList, JobProgress
+
+    with Client(daemon.path) as client, client.watch() as stream:
+        stream.connect()
+        until(lambda: daemon.service.live.watched)
+        daemon.do(daemon.service.live.progress, JobProgress(job=3))
+        assert next(stream) == JobProgress(job=3)
+        daemon.do(daemon.service.live.gpus, GpuList(gpus=()))
+        assert next(stream) == GpuList(gpus=())
+
+
+def test_a_silent_stream_is_taken_for_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainforge.client.SILENCE", 0.1)
+    quiet = Daemon(tmp_path / "d.sock", heartbeat=60)
+    with quiet, Client(quiet.path) as client, pytest.raises(NoDaemon):
+        next(client.watch(reconnect=False))
+
+
+def test_closing_from_another_thread_ends_the_iteration(daemon: Daemon) -> None:
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        stream = client.watch()
+        reading = pool.submit(list, stream)
+        until(lambda: stream.connected)
+        stream.close()
+        assert reading.result(10) == []
+        daemon.stop()
+        waiting = client.watch()
+        trying = pool.submit(list, waiting)  # nobody is there: it tries again and again
+        waiting.close()
+        assert trying.result(10) == []
+
+
+def test_followed_output_and_its_loss(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        client.submit(request("one"))
+        output = client.logs(1, follow=True)
+        daemon.do(daemon.service.write, 1, b"one\n")
+        assert next(output) == b"one\n"
+        daemon.do(daemon.service.end, 1)
+        daemon.do(daemon.service.write, 1, b"two\n")
+        assert b"".join(output) == b"two\n"
+
+        client.submit(request("two"))
+        output = client.logs(2, follow=True)
+        daemon.do(daemon.service.write, 2, b"one\n")
+        assert next(output) == b"one\n"
+        daemon.stop()
+        with pytest.raises(NoDaemon):
+            list(output)
+
+
+def test_leaving_followed_output_closes_it(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        client.submit(request("one"))
+        daemon.do(daemon.service.write, 1, b"one\n")
+        output = client.logs(1, follow=True)
+        next(output)
+        assert daemon.service.followers == 1
+        output.close()  # type: ignore[attr-defined]
+        until(lambda: daemon.service.followers == 0)
+
+
+def waiting(client: Client, job: int, timeout: float | None) -> Callable[[], JobState]:
+    return lambda: client.wait(job, timeout).state
+
+
+def test_waiting_for_a_job(daemon: Daemon) -> None:
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        client.submit(request("one"))
+        client.submit(request("other"))
+        done = pool.submit(waiting(client, 1, None))
+        until(lambda: daemon.service.live.watched)
+        daemon.do(daemon.service.end, 2)
+        daemon.stop()
+        daemon.start()
+        assert not done.done()
+        daemon.do(daemon.service.end, 1, JobState.FAILED)
+        assert done.result(10) == JobState.FAILED
+        assert client.wait(2, 0).state == JobState.SUCCEEDED
+
+
+def test_waiting_in_vain(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        client.submit(request("one"))
+        with pytest.raises(TimeoutError, match="job 1 has not ended: it waits"):
+            client.wait(1, 0.05)

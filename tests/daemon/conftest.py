@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import RealDaemon
+
+
+@pytest.fixture
+def start_daemon() -> Iterator[Callable[..., RealDaemon]]:
+    """Starts daemons, each in a folder of its own, and ends them with all that they started."""
+    daemons: list[RealDaemon] = []
+
+    def start(gpus: int = 2, *options: str) -> RealDaemon:
+        folder = Path(tempfile.mkdtemp(prefix="tf-"))  # short: a socket's path has 107 bytes
+        daemons.append(RealDaemon(folder, gpus, *options))
+        return daemons[-1].start()
+
+    yield start
+    for daemon in daemons:
+        daemon.close()
+        shutil.rmtree(daemon.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def daemon(start_daemon: Callable[..., RealDaemon]) -> RealDaemon:
+    """A daemon with two simulated GPUs."""
+    return start_daemon()

@@ -1,0 +1,398 @@
+"""The daemon's API from Python: one method per route, typed, synchronous.
+
+    from trainforge.api import SubmitRequest
+    from trainforge.client import Client
+
+    with Client() as client:
+        job = client.submit(
+            SubmitRequest(
+                spec={"project": {"name": "hello"}, "training": {"command": ["echo", "hello"]},
+                      "resources": {"gpu": 0}},
+                request_id="hello-1",          # the same id again is the same job
+                workdir="/tmp",
+            )
+        )
+        job = client.wait(job.id)              # until it has ended
+        print(job.state, job.why)
+        for chunk in client.logs(job.id):
+            print(chunk.decode(), end="")
+
+Every method raises NoDaemon when no daemon answers, and ApiError when it refuses. A daemon that
+has answered this client before is waited for a few seconds, since it may be restarting; a request
+that is lost on the way is sent again where that does no harm. A client is used by one thread at a
+time; it is made in no time, and connects with the first call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from trainforge.api import (
+    CancelRequest,
+    DiskAnswer,
+    DrainRequest,
+    ErrorCode,
+    ErrorDetail,
+    EventList,
+    EventView,
+    FileEntry,
+    GpuList,
+    GpuView,
+    JobList,
+    JobView,
+    MetricsAnswer,
+    MissingAnswer,
+    MissingRequest,
+    PathAnswer,
+    PruneAnswer,
+    PruneRequest,
+    RemoveRequest,
+    RetryRequest,
+    StatusAnswer,
+    SubmitRequest,
+    UpdateRequest,
+)
+from trainforge.http1 import LOST
+from trainforge.sockets import NoDaemon
+from trainforge.states import JobState
+from trainforge.transport import Answer, Request, Stream, Transport
+
+__all__ = ["ApiError", "Client", "NoDaemon"]
+
+if TYPE_CHECKING:
+    from trainforge.events import EventStream
+
+T = TypeVar("T")
+SILENCE = 45.0  # seconds: three heartbeats of an event stream
+HASHES_AT_ONCE = 50_000
+MIB = 1024 * 1024
+
+
+class ApiError(Exception):
+    """The daemon refused; nothing was changed. `details` names each mistake in what was sent."""
+
+    def __init__(
+        self, code: ErrorCode, message: str, details: tuple[ErrorDetail, ...] = (), status: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.status = status
+
+
+class Client:
+    """`socket` None: the daemon is looked for (`trainforge.sockets`). Times are in seconds:
+    `timeout` for each answer, `patience` for a daemon that has answered before and is away."""
+
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, timeout: float = 30.0, patience: float = 5.0
+    ) -> None:
+        self._transport = Transport(None if socket is None else Path(socket), timeout, patience)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; another call opens a new one."""
+        self._transport.close()
+
+    @property
+    def socket(self) -> Path | None:
+        """The daemon's socket, once it is known."""
+        return self._transport.path
+
+    # ------------------------------------------------------------ jobs
+
+    def submit(self, request: SubmitRequest) -> JobView:
+        """Queue one job. It is on disk when this returns."""
+        return self._ask("POST", "/v1/jobs", JobView, request)
+
+    def submit_all(self, requests: Sequence[SubmitRequest]) -> tuple[JobView, ...]:
+        """Queue all of them, or none."""
+        return self._ask("POST", "/v1/jobs", tuple[JobView, ...], requests) if requests else ()
+
+    def job(self, job: int) -> JobView:
+        """One job whole, with its attempts and its spec."""
+        return self._ask("GET", f"/v1/jobs/{job}", JobView)
+
+    def jobs(
+        self,
+        *,
+        states: Iterable[JobState] = (),
+        user: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> JobList:
+        """One page of jobs; `name` may be a glob pattern, `cursor` is the `next` of another page."""
+        query = {"state": ",".join(states), "user": user, "name": name, "limit": limit, "cursor": cursor}
+        return self._ask("GET", _target("/v1/jobs", query), JobList)
+
+    def all_jobs(
+        self, *, states: Iterable[JobState] = (), user: str | None = None, name: str | None = None
+    ) -> Iterator[JobView]:
+        """Jobs from all pages."""
+        states, cursor = tuple(states), None
+        while True:
+            page = self.jobs(states=states, user=user, name=name, limit=1000, cursor=cursor)
+            yield from page.jobs
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def cancel(self, job: int, *, now: bool = False) -> JobView:
+        """Stop a job; returns when the order is on disk, not when the job has ended."""
+        return self._ask("POST", f"/v1/jobs/{job}/cancel", JobView, CancelRequest(now=now))
+
+    def hold(self, job: int) -> JobView:
+        return self._ask("POST", f"/v1/jobs/{job}/hold", JobView, again=False)
+
+    def release(self, job: int) -> JobView:
+        return self._ask("POST", f"/v1/jobs/{job}/release", JobView, again=False)
+
+    def update(self, job: int, set: dict[str, Any]) -> JobView:
+        """`set`: key paths of the job file and their new values."""
+        return self._ask("PATCH", f"/v1/jobs/{job}", JobView, UpdateRequest(set=set))
+
+    def retry(self, job: int, request: RetryRequest) -> JobView:
+        """The new job, which goes on where this one stopped."""
+        return self._ask("POST", f"/v1/jobs/{job}/retry", JobView, request)
+
+    def remove(self, job: int, *, keep: str | None = None) -> JobView:
+        """Forget an ended job and its files (`keep="best"`: but for that checkpoint); as it was."""
+        return self._ask("DELETE", f"/v1/jobs/{job}", JobView, RemoveRequest(keep=keep), again=False)
+
+    def prune(self, older_than: float, *, dry_run: bool = False) -> PruneAnswer:
+        """Remove the jobs that ended longer than so many seconds ago."""
+        request = PruneRequest(older_than=older_than, dry_run=dry_run)
+        return self._ask("POST", "/v1/prune", PruneAnswer, request, again=False)
+
+    def path(self, job: int) -> PathAnswer:
+        """Where the job's files and checkpoints lie."""
+        return self._ask("GET", f"/v1/jobs/{job}/path", PathAnswer)
+
+    def wait(self, job: int, timeout: float | None = None) -> JobView:
+        """The job, once it has ended, over restarts of the daemon too. Raises TimeoutError."""
+        from trainforge.waiting import wait_for
+
+        return wait_for(self, job, timeout)
+
+    # ------------------------------------------------------------ what jobs say
+
+    def logs(
+        self,
+        job: int,
+        *,
+        attempt: int | str = "latest",
+        rank: int | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[bytes]:
+        """The output in chunks, as it was written; `attempt` is a number, "latest" or "all".
+
+        With `follow` it goes on until the job has ended, and raises NoDaemon when the daemon goes
+        away before that.
+        """
+        query = {"attempt": attempt, "rank": rank, "tail": tail, "follow": follow or None}
+        stream = self._open(_target(f"/v1/jobs/{job}/logs", query), {}, None)
+        try:
+            while chunk := stream.read():
+                yield chunk
+        except LOST as error:
+            raise self._transport.lost(error) from error
+        finally:
+            stream.close()
+
+    def metrics(
+        self, job: int, names: Iterable[str] = (), *, since: float | None = None, points: int = 1000
+    ) -> MetricsAnswer:
+        """Reported series (no names: all), downsampled to `points`, from `since` (s since the epoch) on."""
+        query = {"name": list(names), "since": since, "points": points}
+        return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), MetricsAnswer)
+
+    def events(
+        self,
+        after: int | None = None,
+        *,
+        job: int | None = None,
+        follow: bool = False,
+        reconnect: bool = True,
+    ) -> Iterator[EventView]:
+        """Events above the id `after`, in order. Without `follow` those that there are; with it,
+        those to come too (`after` None: only those), over restarts of the daemon unless `reconnect`
+        is off."""
+        if not follow:
+            yield from self._past_events(after or 0, job)
+            return
+        with self.watch(after, job=job, reconnect=reconnect) as stream:
+            for item in stream:
+                if isinstance(item, EventView):
+                    yield item
+
+    def events_page(self, after: int = 0, *, job: int | None = None, limit: int = 500) -> EventList:
+        """One page of past events."""
+        return self._ask("GET", _target(_events(job), {"after": after, "limit": limit}), EventList)
+
+    def watch(
+        self, after: int | None = None, *, job: int | None = None, reconnect: bool = True
+    ) -> EventStream:
+        """The live stream: events, and in between the progress of jobs and the figures of GPUs.
+
+        Close it, from any thread. It has a connection of its own.
+        """
+        from trainforge.events import EventStream
+
+        target = _target(_events(job), {})
+        return EventStream(lambda place: self._open_events(target, place), after, reconnect)
+
+    # ------------------------------------------------------------ contents of files
+
+    def missing(self, hashes: Iterable[str]) -> tuple[str, ...]:
+        """Those of these contents (sha256) that the daemon has not stored."""
+        request = MissingRequest(files=tuple(hashes))
+        return self._ask("POST", "/v1/files/missing", MissingAnswer, request).missing
+
+    def put_file(self, sha256: str, open: Callable[[], BinaryIO]) -> None:
+        """Store one content, read from what `open` returns; a large one is never held whole.
+
+        `open` is called again for each try.
+        """
+        with open() as file:
+            small = file.read(MIB)
+            size = file.seek(0, os.SEEK_END)
+        target = f"/v1/files/{quote(sha256)}"
+        if len(small) == size:
+            request = Request("PUT", target, lambda: small)
+        else:
+            request = Request("PUT", target, lambda: _pieces(open, size), size)
+        self._checked(self._transport.ask(request))
+
+    def upload(self, entries: Iterable[FileEntry], open: Callable[[FileEntry], BinaryIO]) -> int:
+        """Store what the daemon lacks of these files; returns how many contents were sent."""
+        by_hash = {entry.sha256: entry for entry in entries if entry.sha256 is not None}
+        hashes, sent = list(by_hash), 0
+        for start in range(0, len(hashes), HASHES_AT_ONCE):
+            for sha256 in self.missing(hashes[start : start + HASHES_AT_ONCE]):
+                entry = by_hash[sha256]
+                self.put_file(sha256, lambda entry=entry: open(entry))  # type: ignore[misc]
+                sent += 1
+        return sent
+
+    # ------------------------------------------------------------ the machine
+
+    def gpus(self, *, history: float | None = None) -> GpuList:
+        """The devices; with their last `history` seconds."""
+        return self._ask("GET", _target("/v1/gpus", {"history": history}), GpuList)
+
+    def drain(self, uuid: str, reason: str | None = None) -> GpuView:
+        """Give this GPU out no more."""
+        return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/drain", GpuView, DrainRequest(reason=reason))
+
+    def undrain(self, uuid: str) -> GpuView:
+        return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/undrain", GpuView)
+
+    def status(self) -> StatusAnswer:
+        return self._ask("GET", "/v1/status", StatusAnswer)
+
+    def disk(self) -> DiskAnswer:
+        return self._ask("GET", "/v1/disk", DiskAnswer)
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's description."""
+        return self._ask("GET", "/v1/openapi.json", dict[str, Any])
+
+    def prometheus(self) -> str:
+        """Figures in Prometheus' text format."""
+        return self._checked(self._transport.ask(Request("GET", "/metrics"))).body.decode()
+
+    # ------------------------------------------------------------ how
+
+    def _ask(self, method: str, target: str, type: type[T], body: object = None, *, again: bool = True) -> T:
+        encoded = None if body is None else msgspec.json.encode(body)
+        request = Request(method, target, lambda: encoded, again=again)
+        return msgspec.json.decode(self._checked(self._transport.ask(request)).body, type=type)
+
+    def _checked(self, answer: Answer) -> Answer:
+        if answer.status >= 400:
+            raise _error(answer.status, answer.body)
+        return answer
+
+    def _open(self, target: str, headers: dict[str, str], timeout: float | None) -> Stream:
+        stream = self._transport.open(target, headers, timeout)
+        if stream.status >= 400:
+            body = stream.read_all()
+            stream.close()
+            raise _error(stream.status, body)
+        return stream
+
+    def _open_events(self, target: str, place: int | None) -> Stream:
+        headers = {"Accept": "text/event-stream"}
+        if place is not None:
+            headers["Last-Event-ID"] = str(place)
+        try:
+            return self._open(target, headers, SILENCE)
+        except ApiError as error:
+            if error.code not in (ErrorCode.TOO_MANY, ErrorCode.UNAVAILABLE) or self.socket is None:
+                raise
+            raise NoDaemon({self.socket: error.message}) from error
+
+    def _past_events(self, after: int, job: int | None) -> Iterator[EventView]:
+        while True:
+            page = self.events_page(after, job=job)
+            yield from page.events
+            if page.next is None:
+                return
+            after = page.next
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
+    details: tuple[ErrorDetail, ...] = ()
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: _Error
+
+
+def _error(status: int, body: bytes) -> ApiError:
+    """A code that this version does not know (the daemon is newer) reads as `internal`."""
+    try:
+        error = msgspec.json.decode(body, type=_ErrorAnswer).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ApiError(ErrorCode.INTERNAL, f"the daemon answered {status} without saying why", (), status)
+    known = error.code in ErrorCode.__members__.values()
+    code = ErrorCode(error.code) if known else ErrorCode.INTERNAL
+    return ApiError(code, error.message, error.details, status)
+
+
+def _events(job: int | None) -> str:
+    return "/v1/events" if job is None else f"/v1/jobs/{job}/events"
+
+
+def _target(path: str, query: dict[str, Any]) -> str:
+    """Parameters that are None or empty are left out."""
+    given = {k: str(v).lower() if v is True else v for k, v in query.items() if v not in (None, "", [])}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def _pieces(open: Callable[[], BinaryIO], size: int) -> Iterator[bytes]:
+    """Exactly `size` bytes, as was announced; a file that has shrunk since cannot be sent."""
+    left = size
+    with open() as file:
+        while left:
+            piece = file.read(min(left, MIB))
+            if not piece:
+                raise OSError(f"{getattr(file, 'name', 'the file')} has become shorter while it was read")
+            left -= len(piece)
+            yield piece

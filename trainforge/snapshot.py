@@ -1,0 +1,100 @@
+"""Copy a training state into host memory, so that training can go on while it is written.
+
+Promises that what `take` returns never changes, until the next `take` writes over it: the host memory
+is kept and used again, since fresh memory costs more than the copying. Part of the in-job half:
+standard library only, Python ≥ 3.9; torch is imported when used.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+Path = tuple[Any, ...]
+
+
+class Snapshot:
+    """Host memory for one state. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Path, Any] = {}
+        self._used: dict[Path, Any] = {}
+        self._shared: dict[tuple[Any, ...], Any] = {}  # tied tensors are copied once
+        self._devices: set[Any] = set()
+        self._events: list[Any] = []
+
+    def take(self, state: Any) -> Any:
+        """A copy of the state. Copies from a GPU may still be under way: `wait` before reading them.
+
+        They are queued on the current stream: what it is given afterwards cannot change them.
+        """
+        import torch
+
+        self._used, self._shared, self._devices = {}, {}, set()
+        with torch.no_grad():
+            result = self._copy(state, ())
+        self._buffers = self._used
+        self._events = [_mark(device) for device in self._devices]
+        return result
+
+    def wait(self) -> None:
+        """Return when everything has arrived in host memory. Callable from another thread."""
+        for event in self._events:
+            event.synchronize()
+
+    def _copy(self, value: Any, path: Path) -> Any:
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            return self._copy_tensor(value, path)
+        if isinstance(value, dict):
+            clone = copy.copy(value)  # keeps the type, and the versions that a module's state carries
+            for key, item in value.items():
+                clone[key] = self._copy(item, (*path, key))
+            return clone
+        if type(value) in (list, tuple):
+            return type(value)(self._copy(item, (*path, index)) for index, item in enumerate(value))
+        return copy.deepcopy(value)
+
+    def _copy_tensor(self, tensor: Any, path: Path) -> Any:
+        import torch
+
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
+            return copy.deepcopy(tensor.detach())
+        source = tensor.detach()
+        identity = (source.device, source.data_ptr(), source.dtype, source.shape, source.stride())
+        if source.numel() and identity in self._shared:
+            return self._shared[identity]
+        target = self._buffer(source, path)
+        on_gpu = source.device.type == "cuda"
+        target.copy_(source, non_blocking=on_gpu and target.is_pinned())
+        if on_gpu:
+            self._devices.add(source.device)
+        self._used[path] = self._shared[identity] = target
+        return target
+
+    def _buffer(self, source: Any, path: Path) -> Any:
+        kept = self._buffers.get(path)
+        if kept is not None and (kept.dtype, kept.shape) == (source.dtype, source.shape):
+            return kept
+        return _host_memory(source)
+
+
+def _host_memory(source: Any) -> Any:
+    """Memory for a copy; page-locked for a GPU's, where there is enough of it."""
+    import torch
+
+    if source.device.type == "cuda":
+        try:
+            return torch.empty_like(source, device="cpu", pin_memory=True)
+        except RuntimeError:
+            pass
+    return torch.empty_like(source, device="cpu")
+
+
+def _mark(device: Any) -> Any:
+    import torch
+
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event

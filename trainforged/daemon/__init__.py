@@ -1,0 +1,5 @@
+"""The composition root: the one place that knows all parts. `run` is the daemon's life."""
+
+from trainforged.daemon.life import CannotStart, Options, run
+
+__all__ = ["CannotStart", "Options", "run"]

@@ -1,0 +1,273 @@
+"""What jobs cost on disk, and how it is given back: remove, prune, retention, collection.
+
+A job's rows go first, by the core's decision; then its folder; contents that no submission names
+any more are collected once a day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from trainforge.api import (
+    CheckpointView,
+    DiskAnswer,
+    DiskEntry,
+    FileEntry,
+    PathAnswer,
+    PruneAnswer,
+    PruneRequest,
+)
+from trainforge.manifests import find_checkpoints
+from trainforge.states import JobState
+from trainforged.config import Retention
+from trainforged.core import messages as m
+from trainforged.daemon.engine import Engine
+from trainforged.daemon.submissions import ids
+from trainforged.daemon.views import moment
+from trainforged.execution.errors import FilesError
+from trainforged.execution.files import Files
+from trainforged.storage.errors import StorageError
+from trainforged.storage.jobs import JobStore
+from trainforged.storage.metrics import MetricStore
+from trainforged.storage.records import RecordReader
+from trainforged.web.errors import ApiProblem
+
+log = logging.getLogger(__name__)
+
+RETENTION_EVERY = 3600.0
+COLLECTION_EVERY = 86400.0
+AT_ONCE = 1000  # jobs removed in one round
+
+
+class Housekeeping:
+    """All methods belong to the event loop; walking and deleting is done off it."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: JobStore,
+        metrics: MetricStore,
+        reader: RecordReader,
+        files: Files,
+        state_dir: Path,
+        retention: Callable[[], Retention],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._metrics = metrics
+        self._reader = reader
+        self._files = files
+        self._state_dir = state_dir
+        self._retention = retention
+        self._clock = clock
+        self._removing: set[asyncio.Task[None]] = set()
+
+    def job_dir(self, job: int) -> Path:
+        return self._state_dir / "jobs" / str(job)
+
+    # ---- removing
+
+    async def remove(self, job: int, keep: str | None = None) -> None:
+        """Forget an ended job and delete its files, but for its best checkpoint where asked to."""
+        kept = await asyncio.to_thread(self._rescue_best, job) if keep == "best" else None
+        try:
+            ids(await self._engine.ask(m.RemoveRequested(time=self._clock(), job=job)))
+        except (ApiProblem, StorageError):
+            if kept is not None:
+                await asyncio.to_thread(self._put_back, job, kept)
+            raise
+
+    def delete_files(self, job: int) -> None:
+        """Perform `RemoveFiles`: delete the job's folder and metrics, in the background."""
+        task = asyncio.ensure_future(asyncio.to_thread(self._delete, job))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+
+    def _delete(self, job: int) -> None:
+        try:
+            shutil.rmtree(self.job_dir(job))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.error("the folder of removed job %d stays: %s", job, error)
+        try:
+            self._reader.forget(job)
+        except StorageError as error:
+            log.error("metrics of removed job %d stay: %s", job, error)
+
+    def _rescue_best(self, job: int) -> Path | None:
+        """Move the best checkpoint out of the job's folder, to `kept/<job>/`."""
+        best = [point for point in find_checkpoints(str(self.job_dir(job) / "checkpoints")) if point.best]
+        if not best:
+            return None
+        place = self._state_dir / "kept" / str(job)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        goal = place / Path(best[-1].path).name
+        os.rename(best[-1].path, goal)
+        return goal
+
+    def _put_back(self, job: int, kept: Path) -> None:
+        os.rename(kept, self.job_dir(job) / "checkpoints" / kept.name)
+
+    async def prune(self, request: PruneRequest) -> PruneAnswer:
+        """Remove the jobs that ended longer ago than asked."""
+        before = self._clock() - request.older_than
+        found = await asyncio.to_thread(self._store.ended_before, before, AT_ONCE)
+        removed, freed = [], 0
+        for job in found:
+            size = await asyncio.to_thread(_size, self.job_dir(job.id))
+            if not request.dry_run:
+                try:
+                    await self.remove(job.id)
+                except ApiProblem as problem:
+                    log.info("job %d is not pruned: %s", job.id, problem)
+                    continue
+            removed.append(job.id)
+            freed += size
+        return PruneAnswer(jobs=tuple(removed), freed=freed)
+
+    # ---- in the background
+
+    async def run(self) -> None:
+        """Retention every hour, collection every day, until cancelled."""
+        await asyncio.to_thread(self._delete_leftovers)
+        collected = time.monotonic()
+        while True:
+            try:
+                await self._retain()
+                await asyncio.to_thread(self._store.tidy)
+                await asyncio.to_thread(self._metrics.tidy)
+                if time.monotonic() - collected >= COLLECTION_EVERY:
+                    collected = time.monotonic()
+                    await asyncio.to_thread(self.collect)
+            except (StorageError, OSError) as error:
+                log.error("housekeeping: %s", error)
+            await asyncio.sleep(RETENTION_EVERY)
+
+    async def _retain(self) -> None:
+        retention = self._retention()
+        if retention.age is not None:
+            await self.prune(PruneRequest(older_than=float(retention.age)))
+        if retention.size is not None:
+            await self._shrink(int(retention.size))
+
+    async def _shrink(self, limit: int) -> None:
+        """Remove ended jobs, the longest ended first, until the rest fits."""
+        ended = await asyncio.to_thread(self._store.ended_before, self._clock(), AT_ONCE)
+        sizes = {job.id: await asyncio.to_thread(_size, self.job_dir(job.id)) for job in ended}
+        total = sum(sizes.values())
+        for job in ended:
+            if total <= limit:
+                return
+            try:
+                await self.remove(job.id)
+            except ApiProblem as problem:
+                log.info("job %d is kept: %s", job.id, problem)
+                continue
+            total -= sizes[job.id]
+
+    def collect(self) -> int:
+        """Delete contents that no stored submission needs; the bytes that came free."""
+        named = self._store.contents()
+        in_use = set(named)
+        for sha256 in named:
+            in_use.update(self._named_in(sha256))
+        return self._files.collect(in_use)
+
+    def _named_in(self, sha256: str) -> set[str]:
+        """Contents that a manifest names; none for a captured shell."""
+        try:
+            entries = msgspec.json.decode(self._files.read(sha256), type=tuple[FileEntry, ...])
+        except (msgspec.ValidationError, FilesError):
+            return set()
+        return {entry.sha256 for entry in entries if entry.sha256 is not None}
+
+    def _delete_leftovers(self) -> None:
+        """Folders of jobs that were removed just before the daemon stopped."""
+        state = self._engine.state
+        jobs = self._state_dir / "jobs"
+        for entry in jobs.iterdir() if jobs.exists() else ():
+            job = int(entry.name) if entry.name.isdecimal() else None
+            if job is not None and job not in state.jobs and job not in state.outcomes:
+                self._delete(job)
+
+    # ---- looking
+
+    async def path(self, job: int) -> PathAnswer:
+        folder = self.job_dir(job)
+        found = await asyncio.to_thread(find_checkpoints, str(folder / "checkpoints"))
+        points = tuple(
+            CheckpointView(
+                path=str(point.path),
+                step=point.step,
+                size=point.size,
+                created_at=moment(point.time),
+                best=point.best,
+                problem=point.problem,
+            )
+            for point in found
+        )
+        return PathAnswer(dir=str(folder), project=str(folder / "project"), checkpoints=points)
+
+    async def disk(self) -> DiskAnswer:
+        return await asyncio.to_thread(self._disk)
+
+    def _disk(self) -> DiskAnswer:
+        entries = []
+        for job, name, state in self._named():
+            folder = self.job_dir(job)
+            parts = [_size(folder / part) for part in ("project", "checkpoints", "attempts")]
+            total = _size(folder)
+            if total:
+                entries.append(
+                    DiskEntry(
+                        job=job,
+                        name=name,
+                        state=state,
+                        project=parts[0],
+                        checkpoints=parts[1],
+                        logs=parts[2],
+                        total=total,
+                    )
+                )
+        entries.sort(key=lambda entry: (-entry.total, entry.job))
+        files = _size(self._state_dir / "files")
+        environments = _size(self._state_dir / "environments")
+        database = self._store.usage() + self._metrics.usage()
+        total = sum(entry.total for entry in entries) + files + environments + database
+        return DiskAnswer(
+            jobs=tuple(entries), files=files, environments=environments, database=database, total=total
+        )
+
+    def _named(self) -> list[tuple[int, str, JobState]]:
+        """Jobs that have a folder, with name and state."""
+        folder = self._state_dir / "jobs"
+        ids = (
+            [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
+            if folder.exists()
+            else []
+        )
+        known = [self._store.job(job) for job in ids]
+        return [(job.id, job.name, job.state) for job in known if job is not None]
+
+
+def _size(path: Path) -> int:
+    """Bytes on disk below a folder, links not followed."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total

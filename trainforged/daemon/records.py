@@ -1,0 +1,120 @@
+"""What running jobs report: read into storage, told to the core, shown to whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from trainforge.api import JobProgress, Usage
+from trainforged.core import messages as m
+from trainforged.daemon.engine import Engine
+from trainforged.storage.errors import StorageError
+from trainforged.storage.ingestion import Note
+from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Resumed
+from trainforged.storage.records import Gathered, LiveAttempt, RecordReader
+from trainforged.web.live import Live
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.5  # seconds between two looks
+TOLD_EVERY = 1.0  # seconds between two words to the core about one job
+
+
+class RecordWatch:
+    """Follows the records of live attempts. Reading is done off the loop, one call at a time."""
+
+    def __init__(
+        self,
+        reader: RecordReader,
+        engine: Engine,
+        live: Live,
+        attempt_dir: Callable[[int, int], Path],
+        usage: Callable[[int], Usage | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._reader = reader
+        self._engine = engine
+        self._live = live
+        self._attempt_dir = attempt_dir
+        self._usage = usage
+        self._clock = clock
+        self._told: dict[int, float] = {}
+        self._reading = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            live = self._live_attempts()
+            if live:
+                await self._gather(live)
+
+    async def finish(self, job: int, attempt: int) -> None:
+        """Read an attempt that has ended to its end: its last report may decide what its end means."""
+        live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
+        async with self._reading:
+            try:
+                gathered = await asyncio.to_thread(self._reader.drain, live)
+            except StorageError as error:
+                log.error("records of job %d were not read: %s", job, error)
+                return
+        self._told.pop(job, None)
+        self._tell(gathered)
+
+    def _live_attempts(self) -> list[LiveAttempt]:
+        leases = self._engine.state.leases.values()
+        return [
+            LiveAttempt(lease.job, lease.attempt, self._attempt_dir(lease.job, lease.attempt))
+            for lease in leases
+            if not lease.releasing
+        ]
+
+    async def _gather(self, live: list[LiveAttempt]) -> None:
+        async with self._reading:
+            try:
+                gathered = await asyncio.to_thread(self._reader.gather, live)
+            except StorageError as error:
+                log.error("records were not read: %s", error)
+                return
+        self._tell(gathered)
+        if self._live.watched:
+            self._show(entry.job for entry in live)
+
+    def _tell(self, gathered: Iterable[Gathered]) -> None:
+        now = self._clock()
+        for entry in gathered:
+            if entry.reports and now - self._told.get(entry.job, 0.0) >= TOLD_EVERY:
+                self._told[entry.job] = now
+                self._engine.tell(m.Progressed(time=now, job=entry.job, attempt=entry.attempt))
+            for note in entry.notes:
+                event = _event(note, now)
+                if event is not None:
+                    self._engine.tell(event)
+            if entry.skipped:
+                log.warning("job %d: records that cannot be used: %s", entry.job, dict(entry.skipped))
+
+    def _show(self, jobs: Iterable[int]) -> None:
+        known = self._reader.progresses(list(jobs), self._clock())
+        for job, progress in known.items():
+            self._live.progress(JobProgress(job=job, progress=progress, usage=self._usage(job)))
+
+
+def _event(note: Note, now: float) -> m.Noted | None:
+    """A line of history for what rank 0 says of checkpoints."""
+    record = note.record
+    match record:
+        case _ if note.rank != 0:
+            return None
+        case Checkpoint():
+            words = f"checkpoint saved at {record.step:g}"
+            return m.Noted(time=now, job=note.job, type="checkpoint_saved", message=words)
+        case Resumed():
+            words = f"continues from the checkpoint at {record.step:g}"
+            return m.Noted(time=now, job=note.job, type="resumed", message=words)
+        case CheckpointSkipped():
+            words = f"checkpoint passed over: {record.problem}"
+            return m.Noted(time=now, job=note.job, type="checkpoint_skipped", message=words)
+    return None

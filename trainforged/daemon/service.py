@@ -1,0 +1,293 @@
+"""The daemon as its HTTP API sees it: requests become events, memory and storage become answers.
+
+Reads of storage are done off the loop. What changes something goes through the engine, and is
+answered once it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import trainforge
+from trainforge.api import (
+    CancelRequest,
+    Counts,
+    DiskAnswer,
+    ErrorCode,
+    EventList,
+    GpuList,
+    GpuView,
+    JobList,
+    JobView,
+    MetricsAnswer,
+    PathAnswer,
+    PruneAnswer,
+    PruneRequest,
+    RemoveRequest,
+    RetryRequest,
+    StatusAnswer,
+    SubmitRequest,
+    UpdateRequest,
+)
+from trainforge.states import JobState
+from trainforged.core import messages as m
+from trainforged.core import scheduler
+from trainforged.daemon.devices import DeviceWatch
+from trainforged.daemon.engine import Engine
+from trainforged.daemon.housekeeping import Housekeeping
+from trainforged.daemon.output import Output
+from trainforged.daemon.submissions import Submissions, ids
+from trainforged.daemon.views import Views, moment
+from trainforged.execution.errors import NoSpace, TooLarge, WrongContent
+from trainforged.execution.files import Files
+from trainforged.storage.errors import StorageError, StorageFull
+from trainforged.storage.jobs import JobStore
+from trainforged.storage.metrics import MetricStore
+from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.live import Live
+from trainforged.web.service import JobFilter, LogFilter, MetricsFilter
+
+T = TypeVar("T")
+
+
+class DaemonService:
+    """Implements `web.service.Service`, whose docstrings hold."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: JobStore,
+        metrics: MetricStore,
+        files: Files,
+        live: Live,
+        submissions: Submissions,
+        views: Views,
+        devices: DeviceWatch,
+        housekeeping: Housekeeping,
+        output: Output,
+        user: str,
+        state_dir: Path,
+        largest_file: Callable[[], int],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._metrics = metrics
+        self._files = files
+        self._live = live
+        self._submissions = submissions
+        self._views = views
+        self._devices = devices
+        self._housekeeping = housekeeping
+        self._output = output
+        self._user = user
+        self._state_dir = state_dir
+        self._largest_file = largest_file
+        self._clock = clock
+        self._started = clock()
+
+    @property
+    def live(self) -> Live:
+        return self._live
+
+    # ------------------------------------------------------------ jobs
+
+    async def submit(self, requests: Sequence[SubmitRequest]) -> tuple[JobView, ...]:
+        accepted = await _stored(self._submissions.submit(requests))
+        views = []
+        for job_id, request in zip(accepted, requests, strict=True):
+            job = await self._job(job_id)
+            views.append(self._views.job(job, git=request.git))
+        return tuple(views)
+
+    async def job(self, job: int) -> JobView | None:
+        known = await self._find(job)
+        if known is None:
+            return None
+        submission = await asyncio.to_thread(self._store.submission, job)
+        attempts = await asyncio.to_thread(self._store.attempts, job)
+        if submission is None:  # removed in between
+            return None
+        return self._views.whole(known, submission, attempts)
+
+    async def jobs(self, which: JobFilter) -> JobList:
+        if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
+            return self._queue(which)
+        page = await asyncio.to_thread(
+            self._store.page,
+            states=which.states,
+            user=which.user,
+            name=which.name,
+            limit=which.limit,
+            cursor=_number(which.cursor),
+        )
+        known = self._engine.state.jobs
+        views = tuple(
+            self._views.job(
+                known.get(row.job.id, row.job),
+                git=row.summary.git,
+                description=row.summary.description,
+                base_image=row.summary.base_image,
+            )
+            for row in page.rows
+        )
+        return JobList(jobs=views, next=str(page.next) if page.next is not None else None)
+
+    def _queue(self, which: JobFilter) -> JobList:
+        """A page of the queue in the order in which it will start; the cursor is the place."""
+        start = _number(which.cursor) or 0
+        queue, jobs = self._engine.state.queue, self._engine.state.jobs
+        places = queue[start : start + which.limit]
+        end = start + len(places)
+        views = tuple(self._views.job(jobs[job_id]) for _, job_id in places)
+        return JobList(jobs=views, next=str(end) if end < len(queue) else None)
+
+    async def cancel(self, job: int, request: CancelRequest) -> JobView:
+        return await self._order(m.CancelRequested(time=self._clock(), job=job, now=request.now))
+
+    async def hold(self, job: int) -> JobView:
+        return await self._order(m.HoldRequested(time=self._clock(), job=job))
+
+    async def release(self, job: int) -> JobView:
+        return await self._order(m.ReleaseRequested(time=self._clock(), job=job))
+
+    async def update(self, job: int, request: UpdateRequest) -> JobView:
+        known = self._engine.state.jobs.get(job)
+        if known is None:
+            known = await self._job(job)
+        await _stored(self._submissions.update(known, request.set))
+        return await self._view(job)
+
+    async def retry(self, job: int, request: RetryRequest) -> JobView:
+        return await self._view(await _stored(self._submissions.retry(job, request)))
+
+    async def remove(self, job: int, request: RemoveRequest) -> JobView:
+        before = await self._view(job)
+        await self._housekeeping.remove(job, request.keep)
+        return before
+
+    async def prune(self, request: PruneRequest) -> PruneAnswer:
+        return await self._housekeeping.prune(request)
+
+    async def path(self, job: int) -> PathAnswer:
+        await self._job(job)
+        return await self._housekeeping.path(job)
+
+    async def _order(self, event: m.CancelRequested | m.HoldRequested | m.ReleaseRequested) -> JobView:
+        ids(await _stored(self._engine.ask(event)))
+        return await self._view(event.job)
+
+    async def _view(self, job_id: int) -> JobView:
+        view = await self.job(job_id)
+        if view is None:
+            raise no_such_job(job_id)
+        return view
+
+    async def _find(self, job_id: int) -> m.Job | None:
+        """The job as memory has it, else as storage has it."""
+        known = self._engine.state.jobs.get(job_id)
+        return known if known is not None else await asyncio.to_thread(self._store.job, job_id)
+
+    async def _job(self, job_id: int) -> m.Job:
+        job = await self._find(job_id)
+        if job is None:
+            raise no_such_job(job_id)
+        return job
+
+    # ------------------------------------------------------------ what jobs say
+
+    async def logs(self, job: int, which: LogFilter) -> AsyncGenerator[bytes, None]:
+        return self._output.read(await self._job(job), which)
+
+    async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
+        await self._job(job)
+        series = await asyncio.to_thread(self._metrics.query, job, which.names, which.since, which.points)
+        return MetricsAnswer(job=job, series=series)
+
+    async def events(self, after: int, job: int | None, limit: int) -> EventList:
+        found = await asyncio.to_thread(self._store.events, after, job, limit)
+        return EventList(events=found, next=found[-1].id if len(found) == limit else None)
+
+    # ------------------------------------------------------------ contents of files
+
+    async def missing(self, hashes: Sequence[str]) -> tuple[str, ...]:
+        return await asyncio.to_thread(self._files.missing, hashes)
+
+    async def put_file(self, sha256: str, chunks: AsyncIterator[bytes]) -> None:
+        try:
+            await self._files.put(sha256, chunks, self._largest_file(), durable=False)
+        except WrongContent as error:
+            raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
+        except TooLarge as error:
+            raise ApiProblem(ErrorCode.TOO_LARGE, str(error)) from error
+        except NoSpace as error:
+            raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
+
+    # ------------------------------------------------------------ the machine
+
+    async def gpus(self, history: float | None = None) -> GpuList:
+        return self._devices.gpus(history)
+
+    async def drain(self, uuid: str, reason: str | None) -> GpuView:
+        event = m.DrainRequested(time=self._clock(), uuid=uuid, reason=reason or "drained by hand")
+        return await self._change_gpu(uuid, event)
+
+    async def undrain(self, uuid: str) -> GpuView:
+        return await self._change_gpu(uuid, m.UndrainRequested(time=self._clock(), uuid=uuid))
+
+    async def _change_gpu(self, uuid: str, event: m.Event) -> GpuView:
+        ids(await _stored(self._engine.ask(event)))
+        return next(gpu for gpu in self._devices.gpus().gpus if gpu.uuid == uuid)
+
+    async def status(self) -> StatusAnswer:
+        state = self._engine.state
+        counts = await asyncio.to_thread(self._store.counts)
+        devices = list(state.devices.values())
+        free = scheduler.free(devices, state.leases.values(), state.machine)
+        return StatusAnswer(
+            version=trainforge.__version__,
+            pid=os.getpid(),
+            started_at=moment(self._started),
+            uptime=self._clock() - self._started,
+            user=self._user,
+            state_dir=str(self._state_dir),
+            simulated=self._devices.inventory.simulated,
+            jobs=Counts(**{str(name): number for name, number in counts.items()}),
+            gpus_total=len(devices),
+            gpus_free=len(free.gpus),
+            cpu_total=state.machine.cpu,
+            cpu_free=free.cpu,
+            memory_total=state.machine.memory,
+            memory_free=free.memory,
+            load=os.getloadavg(),
+            disk_free=shutil.disk_usage(self._state_dir).free,
+            last_event=self._live.last_event,
+        )
+
+    async def disk(self) -> DiskAnswer:
+        return await self._housekeeping.disk()
+
+
+async def _stored(work: Awaitable[T]) -> T:
+    """Errors of storage as the API's."""
+    try:
+        return await work
+    except (StorageFull, NoSpace) as error:
+        raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
+    except StorageError as error:
+        raise ApiProblem(ErrorCode.UNAVAILABLE, str(error), retry_after=5) from error
+
+
+def _number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isdecimal() or len(cursor) > 18:
+        raise ApiProblem(ErrorCode.INVALID_REQUEST, f"cursor: expected a `next`, found {cursor!r}")
+    return int(cursor)

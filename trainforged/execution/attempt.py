@@ -1,0 +1,222 @@
+"""One attempt as the daemon sees it: started or found, accompanied to its end.
+
+Whatever a former daemon did, or failed to finish, is read from the attempt's folder. There is one
+way through, and each turn of it begins with a look, so that every step is safe to repeat:
+
+    Fresh      prepare and spawn a shim (or, where nothing may be started, write `lost`)
+    Beginning  a shim has the lock; in a moment it says who it is
+    Running    tell that it started, wait for its end
+    Vanished   kill what is left, write `lost`
+    Ended      done
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from trainforge.protocol import ATTEMPT_DIR, TOKEN
+from trainforged.core.messages import AttemptEnd, StartAttempt
+from trainforged.execution import leftovers, library
+from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Vanished
+from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
+from trainforged.execution.spawn import Spawned, reap_at_end, spawn
+from trainforged.execution.waiting import Threads, readable
+
+MOMENT = 0.01  # seconds between two looks at a shim that is about to say who it is
+TROUBLE = 1.0  # seconds before another look, where the disk refused one
+CLEANING = 30.0  # seconds given to what is left of a lost attempt before its end is told all the same
+MOST_SPAWNS = 3  # shims that may leave without a trace before the attempt is given up
+
+log = logging.getLogger(__name__)
+
+
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """What all attempts of a supervisor share. `reached` is told named points: tests kill there."""
+
+    prepare: Prepare
+    threads: Threads
+    lock_prefix: str
+    python: str | None
+    reached: Callable[[str], None]
+
+
+class Attempt:
+    """`live` is awaited once, by its supervisor; `start` is None where nothing may be started."""
+
+    def __init__(
+        self,
+        folder: AttemptFolder,
+        start: StartAttempt | None,
+        means: Means,
+        running: Callable[[int], None],
+    ) -> None:
+        self._folder = folder
+        self._start = start
+        self._means = means
+        self._running = running  # told the shim's pid, each time it is found to run
+        self._grace: float | None = None  # of a stop that was ordered
+        self._preparing: asyncio.Future[Launch] | None = None
+        self._pidfd: int | None = None
+        self._spawns = 0
+
+    def stop(self, grace: float) -> None:
+        """Have it stopped, whatever it is doing. Zero or less: at once. Again: only sooner."""
+        self._grace = grace
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self._pidfd is not None:
+            self._pass_on(self._pidfd, grace)
+
+    async def live(self) -> AttemptEnd:
+        """See it through; how it ended."""
+        while True:
+            try:
+                end = await self._turn()
+            except OSError:
+                log.exception("the folder of an attempt cannot be read: %s", self._folder.path)
+                await asyncio.sleep(TROUBLE)
+            else:
+                if end is not None:
+                    return end
+
+    async def _turn(self) -> AttemptEnd | None:
+        """One look, and what follows from it. None: look again."""
+        match await self._means.threads.run(self._folder.look):
+            case Ended(end):
+                return end
+            case Running(shim, pidfd):
+                await self._accompany(shim.pid, pidfd)
+            case Beginning():
+                await asyncio.sleep(MOMENT)
+            case Vanished(shim):
+                return await self._lose(shim.time)
+            case Fresh() if self._start is None and self._grace is None:
+                return await self._lose(None)
+            case Fresh():
+                return await self._begin()
+        return None
+
+    # ---- the beginning
+
+    async def _begin(self) -> AttemptEnd | None:
+        try:
+            launch = await self._prepared()
+            spawned = await self._means.threads.run(self._spawn, launch)
+        except _Stopped:
+            return await self._conclude(AttemptEnd(ended_at=time.time(), stopped=True))
+        except CannotStart as error:
+            return await self._conclude(_refused(str(error), error.hopeless))
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            return await self._conclude(_refused(f"the attempt cannot be laid out: {error.strerror}{where}"))
+        except Exception as error:
+            log.exception("preparing %s failed", self._folder.path)
+            return await self._conclude(_refused(f"the daemon failed to prepare the attempt: {error!r}"))
+        await self._ready(spawned)
+        return None
+
+    async def _prepared(self) -> Launch:
+        if self._grace is not None or self._start is None:
+            raise _Stopped
+        if self._spawns == MOST_SPAWNS:
+            said = await self._means.threads.run(self._folder.last_words)
+            raise CannotStart(f"the shim does not start: {said or 'it says nothing'}")
+        await self._means.threads.run(self._lay_out)
+        self._preparing = asyncio.ensure_future(self._means.prepare(self._start, self._folder.path))
+        try:
+            launch = await self._preparing
+        except asyncio.CancelledError:
+            if self._grace is not None:  # it was `stop` that cancelled it
+                raise _Stopped from None
+            raise
+        finally:
+            self._preparing = None
+        self._means.reached("prepared")
+        return launch
+
+    def _lay_out(self) -> None:
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._means.reached("folder made")
+        library.install(self._folder.path)
+
+    def _spawn(self, launch: Launch) -> Spawned:
+        assert self._start is not None
+        token = self._folder.new_token(self._start.job, self._start.attempt)
+        marks = {TOKEN: token, ATTEMPT_DIR: str(self._folder.path)}
+        fields = msgspec.structs.asdict(launch) | {"env": {**launch.env, **marks}}
+        order = LaunchFile(**fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix)
+        self._folder.write_order(order)
+        self._means.reached("order written")
+        spawned = spawn(self._folder.path, token, self._means.python)
+        self._spawns += 1
+        self._means.reached("spawned")
+        return spawned
+
+    async def _ready(self, spawned: Spawned) -> None:
+        """Until the command runs, or the shim has left. The shim is reaped whenever that is."""
+        reap_at_end(spawned)
+        try:
+            await readable(spawned.ready)
+        finally:
+            os.close(spawned.ready)
+        self._means.reached("ready")
+
+    # ---- the middle
+
+    async def _accompany(self, pid: int, pidfd: int) -> None:
+        self._pidfd = pidfd
+        try:
+            self._running(pid)
+            if self._grace is not None:
+                self._pass_on(pidfd, self._grace)
+            await readable(pidfd)
+        finally:
+            self._pidfd = None
+            os.close(pidfd)
+        self._means.reached("ended")
+
+    def _pass_on(self, pidfd: int, grace: float) -> None:
+        """Give the order to the shim. A second SIGTERM is nothing new to it."""
+        try:
+            if grace > 0:
+                self._folder.write_grace(grace)
+        except OSError:
+            log.warning("the grace of %s cannot be written: its own counts", self._folder.path)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM if grace > 0 else signal.SIGUSR1)
+        except ProcessLookupError:
+            return  # it has ended meanwhile: that is told anyway
+
+    # ---- the end
+
+    async def _lose(self, started_at: float | None) -> AttemptEnd | None:
+        """Nobody will ever know how it ended; see to it at least that it has."""
+        token = await self._means.threads.run(self._folder.token)
+        if token is not None:
+            left = await self._means.threads.run(leftovers.kill_all, token, looks=2, patience=CLEANING)
+            if left:
+                log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
+        return await self._conclude(AttemptEnd(started_at=started_at, ended_at=time.time(), lost=True))
+
+    async def _conclude(self, end: AttemptEnd) -> AttemptEnd | None:
+        try:
+            return await self._means.threads.run(self._folder.conclude, end)
+        except OSError as error:
+            # No shim can write here either, so none can begin behind our back.
+            log.error("the end of %s cannot be written: %s", self._folder.path, error)
+            return end
+
+
+class _Stopped(Exception):
+    """It was to be stopped before it had begun."""
+
+
+def _refused(sentence: str, hopeless: bool = False) -> AttemptEnd:
+    return AttemptEnd(ended_at=time.time(), start_error=sentence, hopeless=hopeless)

@@ -1,0 +1,223 @@
+"""An attempt's folder: what its files say of it, and the last word where nobody else has it.
+
+    launch.json   the order; written before the shim is started
+    lock          held by the shim for as long as it lives
+    shim.json     who the shim is; from then on the attempt may have run
+    exit.json     how it ended; the last word
+    rank-<r>.json how a rank ended, by its own account: untrusted
+
+Each is written in one step, the last two durably. Functions here block: call them off the loop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from trainforge.protocol import RANK_STATUS
+from trainforged.core.messages import AttemptEnd, RankEnd
+from trainforged.execution import durable, processes
+from trainforged.execution.launch import LaunchFile
+
+LARGEST = 1 << 20  # bytes of a file that a job wrote
+LONGEST_TRACEBACK = 1 << 16  # characters
+
+T = TypeVar("T")
+
+
+class Shim(msgspec.Struct, frozen=True, kw_only=True):
+    """`shim.json`: a process, and beyond doubt that one."""
+
+    pid: int
+    start_time: int
+    boot_id: str
+    time: float
+
+
+class RankReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`rank-<r>.json`."""
+
+    class Error(msgspec.Struct, frozen=True, kw_only=True):
+        type: str
+        message: str = ""
+        traceback: str | None = None
+
+    rank: int
+    pid: int | None = None
+    exit_code: int | None = None
+    error: Error | None = None
+    ended_at: float | None = None
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """Nothing has run here."""
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """A shim has the lock, and is about to say who it is."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Its shim lives. `pidfd` is the caller's to close."""
+
+    shim: Shim
+    pidfd: int
+
+
+class Vanished(msgspec.Struct, frozen=True):
+    """Its shim is gone, and left no word of how it ended."""
+
+    shim: Shim
+
+
+class Ended(msgspec.Struct, frozen=True):
+    end: AttemptEnd
+
+
+Found = Fresh | Beginning | Running | Vanished | Ended
+
+
+class AttemptFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def look(self) -> Found:
+        """What became of the attempt, as far as it is known."""
+        if (end := self.end()) is not None:
+            return Ended(end)
+        shim = self._read("shim.json", Shim)
+        if shim is None:
+            return self._look_for_a_beginning()
+        pidfd = open_shim(shim)
+        if pidfd is not None:
+            return Running(shim, pidfd)
+        end = self.end()  # it may have ended since the first look
+        return Vanished(shim) if end is None else Ended(end)
+
+    def end(self) -> AttemptEnd | None:
+        """`exit.json`, with what the ranks said of themselves. None if there is no (readable) one."""
+        end = self._read("exit.json", AttemptEnd)
+        return None if end is None else self._with_ranks(end)
+
+    def conclude(self, end: AttemptEnd) -> AttemptEnd | None:
+        """Make `end` the last word, unless there is one: whichever it is, is returned.
+
+        From then on a shim that was started before, and is late, leaves. None if a shim has the
+        lock after all: then look again. Raises OSError if it cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._lock() as locked:
+            if not locked:
+                return None
+            known = self.end()
+            if known is not None:
+                return known
+            durable.write(f"{self.path}/exit.json", msgspec.json.encode(end))
+        return self._with_ranks(end)
+
+    def write_order(self, order: LaunchFile) -> None:
+        durable.replace(f"{self.path}/launch.json", msgspec.json.encode(order))
+
+    def write_grace(self, grace: float) -> None:
+        """For the shim to read when it is told to stop."""
+        durable.replace(f"{self.path}/stop.json", msgspec.json.encode({"grace": grace}))
+
+    def token(self) -> str | None:
+        """The mark on every process of the attempt; None if none was ever started."""
+        order = self._read("launch.json", LaunchFile)
+        return None if order is None else order.token
+
+    def new_token(self, job: int, attempt: int) -> str:
+        """The attempt's mark, made the first time. A former daemon's shim may carry it already."""
+        return self.token() or f"{job}-{attempt}-{secrets.token_hex(8)}"
+
+    def last_words(self) -> str:
+        """What the shim said on its standard error: nothing, unless it failed itself."""
+        try:
+            lines = (self.path / "shim.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1] if lines else ""
+
+    def _look_for_a_beginning(self) -> Fresh | Beginning:
+        if not (self.path / "launch.json").exists():
+            return Fresh()
+        with self._lock() as locked:
+            return Fresh() if locked else Beginning()
+
+    @contextmanager
+    def _lock(self) -> Iterator[bool]:
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            yield _try_lock(fd)
+        finally:
+            os.close(fd)
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        try:
+            with (self.path / name).open("rb") as file:
+                return msgspec.json.decode(file.read(LARGEST), type=kind)
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+            return None  # torn or foreign: as good as none
+
+    def _with_ranks(self, end: AttemptEnd) -> AttemptEnd:
+        """Add what the ranks wrote themselves; those that nobody saw end come last."""
+        reports = self._reports()
+        ranks = [_merge(rank, reports.pop(rank.rank, None)) for rank in end.ranks]
+        rest = sorted(reports.values(), key=lambda report: report.ended_at or 0.0)
+        ranks += [_merge(RankEnd(rank=report.rank), report) for report in rest]
+        return msgspec.structs.replace(end, ranks=tuple(ranks))
+
+    def _reports(self) -> dict[int, RankReport]:
+        found = {}
+        for path in self.path.glob(RANK_STATUS.format(rank="*")):
+            report = self._read(path.name, RankReport)
+            if report is not None:
+                found[report.rank] = report
+        return found
+
+
+def open_shim(shim: Shim) -> int | None:
+    """A pidfd of exactly that process; None if it lives no more."""
+    if shim.boot_id != processes.boot_id():
+        return None
+    try:
+        pidfd = os.pidfd_open(shim.pid)
+    except OSError:
+        return None
+    stat = processes.read_stat(shim.pid)
+    if stat is not None and stat.start_time == shim.start_time and not stat.over:
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _merge(seen: RankEnd, report: RankReport | None) -> RankEnd:
+    """What the shim saw comes first; the report adds the reason, and the code if it was not seen."""
+    if report is None:
+        return seen
+    unseen = seen.exit_code is None and seen.signal is None
+    told: dict[str, object] = {"pid": seen.pid or report.pid, "ended_at": seen.ended_at or report.ended_at}
+    if unseen:
+        told["exit_code"] = report.exit_code
+    if report.error is not None:
+        error = report.error
+        told["error_type"] = error.type
+        told["error"] = f"{error.type}: {error.message}" if error.message else error.type
+        told["traceback"] = error.traceback and error.traceback[-LONGEST_TRACEBACK:]
+    return msgspec.structs.replace(seen, **told)

@@ -1,0 +1,47 @@
+"""Processes that an attempt left behind: found by the mark they carry, killed, and seen to be gone.
+
+The shim ends everything it is above. What is found here outlived the shim itself, or escaped it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from trainforge.protocol import TOKEN
+from trainforged.execution import processes
+
+PAUSE = 0.02  # seconds between two looks
+
+
+def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
+    """Kill what carries the token until `looks` looks in a row find nothing.
+
+    Returns who is left after `patience` seconds, as a rule nobody. One look suffices where a shim
+    has seen to it already. Where none has, a process may fork away from under the look: ask for two.
+    """
+
+    def find() -> dict[int, processes.Stat]:
+        return processes.carriers(TOKEN, token)
+
+    limit = time.monotonic() + patience
+    clean = 0
+    while clean < looks:
+        left = find()
+        if not left:
+            clean += 1
+            continue
+        clean = 0
+        if time.monotonic() > limit:
+            return tuple(sorted(left))
+        processes.kill(find)
+        time.sleep(PAUSE)
+    return ()
+
+
+def describe(pids: tuple[int, ...]) -> str:
+    """The first of them, for a sentence: `process 41 (python, state D)`."""
+    stat = processes.read_stat(pids[0])
+    name = processes.read_proc(f"/proc/{pids[0]}/comm").decode(errors="replace").strip() or "?"
+    state = f", state {stat.state}" if stat is not None else ""
+    more = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+    return f"process {pids[0]} ({name}{state}){more}"

@@ -1,0 +1,220 @@
+"""Performs the core's orders about attempts: start, adopt, stop, release.
+
+Each order returns at once and never raises; what comes of it is told as an event. Each is safe to
+give again, in this daemon or the next: it is keyed by the attempt, and what has been done already is
+read from the attempt's folder. Attempts do not depend on this object: closing it leaves them alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import msgspec
+
+from trainforge.api import Usage
+from trainforged.core.messages import (
+    AdoptAttempt,
+    AttemptEnded,
+    AttemptStarted,
+    Effect,
+    Event,
+    LeaseReleased,
+    ReleaseLease,
+    StartAttempt,
+    StopAttempt,
+)
+from trainforged.execution import leftovers
+from trainforged.execution import usage as meter
+from trainforged.execution.attempt import Attempt, Means
+from trainforged.execution.folder import AttemptFolder
+from trainforged.execution.launch import LOCK_PREFIX, GpusClear, Prepare
+from trainforged.execution.waiting import Threads
+
+THREADS = 8
+METER_PERIOD = 2.0  # seconds between two samples of usage
+RELEASE_LIMIT = 30.0  # seconds for the last process to go before its GPUs are set aside
+
+Key = tuple[int, int]  # job, attempt
+log = logging.getLogger(__name__)
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt whose shim runs."""
+
+    job: int
+    attempt: int
+    shim: int  # pid
+
+
+class Supervisor:
+    """Lives in one event loop. `tell` is called in it; `prepare` and `gpus_clear` are the daemon's."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        tell: Callable[[Event], None],
+        prepare: Prepare,
+        gpus_clear: GpusClear,
+        *,
+        lock_prefix: str = LOCK_PREFIX,
+        python: str | None = None,
+        reached: Callable[[str], None] = lambda point: None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._tell = tell
+        self._gpus_clear = gpus_clear
+        self._threads = Threads(THREADS, "supervisor")
+        self._means = Means(
+            prepare=prepare, threads=self._threads, lock_prefix=lock_prefix, python=python, reached=reached
+        )
+        self._attempts: dict[Key, Attempt] = {}
+        self._tasks: dict[tuple[str, Key], asyncio.Task[None]] = {}
+        self._live: dict[Key, Live] = {}
+        self._totals: dict[int, meter.Total] = {}
+        self._usage: dict[int, Usage] = {}
+        self._meter: asyncio.Task[None] | None = None
+
+    # ---- orders
+
+    def start(self, order: StartAttempt) -> None:
+        """Answered by `AttemptStarted` or `AttemptEnded`."""
+        self._see_to(order, order)
+
+    def adopt(self, order: AdoptAttempt) -> None:
+        """Answered as `start`; starts nothing."""
+        self._see_to(order, None)
+
+    def stop(self, order: StopAttempt) -> None:
+        """Answered by `AttemptEnded`."""
+        if _key(order) not in self._attempts:
+            self._see_to(order, None)
+        self._attempts[_key(order)].stop(order.grace)
+
+    def release(self, order: ReleaseLease) -> None:
+        """Answered by `LeaseReleased`."""
+        self._spawn("release", _key(order), self._release(order))
+
+    # ---- views
+
+    def attempts(self) -> tuple[Live, ...]:
+        """Those whose shim runs, as far as is known now."""
+        return tuple(self._live.values())
+
+    def usage(self, job: int) -> Usage | None:
+        """Of the job's running attempt, at most `METER_PERIOD` old; None before the first sample."""
+        return self._usage.get(job)
+
+    async def processes(self) -> dict[int, int]:
+        """pid → job, of every process of a running attempt, now."""
+        totals = await self._threads.run(meter.sample, self._shims())
+        return {pid: job for job, total in totals.items() for pid in total.pids}
+
+    async def close(self) -> None:
+        """Stop looking. Attempts go on."""
+        tasks = [*self._tasks.values(), *([self._meter] if self._meter else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.close()
+
+    # ---- attempts
+
+    def _see_to(self, order: Effect, start: StartAttempt | None) -> None:
+        key = _key(order)
+        if key in self._live:  # asked again: answer again
+            self._tell(AttemptStarted(job=order.job, attempt=order.attempt, time=time.time()))
+        if key in self._attempts:
+            return
+        attempt = Attempt(self._folder(key), start, self._means, lambda shim: self._running(key, shim))
+        self._attempts[key] = attempt
+        self._spawn("attempt", key, self._accompany(key, attempt))
+
+    async def _accompany(self, key: Key, attempt: Attempt) -> None:
+        try:
+            end = await attempt.live()
+        finally:
+            del self._attempts[key]
+            self._live.pop(key, None)
+        self._means.reached("end known")
+        jitter = random.random()
+        self._tell(AttemptEnded(job=key[0], attempt=key[1], end=end, time=time.time(), jitter=jitter))
+
+    def _running(self, key: Key, shim: int) -> None:
+        self._live[key] = Live(job=key[0], attempt=key[1], shim=shim)
+        self._tell(AttemptStarted(job=key[0], attempt=key[1], time=time.time()))
+        if self._meter is None or self._meter.done():
+            self._meter = asyncio.create_task(self._measure())
+
+    # ---- release
+
+    async def _release(self, order: ReleaseLease) -> None:
+        key = _key(order)
+        running = self._tasks.get(("attempt", key))
+        if running is not None:
+            await asyncio.wait([running])
+        self._means.reached("release begun")
+        stuck = await self._clear_processes(self._folder(key), order.gpus)
+        if not stuck and order.gpus:
+            stuck = await self._gpus_clear(order.gpus)
+        self._means.reached("released")
+        self._tell(LeaseReleased(job=order.job, attempt=order.attempt, stuck=stuck, time=time.time()))
+
+    async def _clear_processes(self, folder: AttemptFolder, gpus: tuple[str, ...]) -> dict[str, str]:
+        """Until nothing of the attempt is left. Where that takes too long, its GPUs are stuck.
+
+        Without a GPU to set aside the waiting has no end: the next attempt must not meet this one.
+        """
+        token = await self._threads.run(folder.token)
+        end = await self._threads.run(folder.end)
+        looks = 2 if end is None or end.lost else 1
+        while token is not None:
+            left = await self._threads.run(leftovers.kill_all, token, looks=looks, patience=RELEASE_LIMIT)
+            if not left:
+                break
+            who = leftovers.describe(left)
+            log.warning("%s of the attempt in %s does not die", who, folder.path)
+            if gpus:
+                return dict.fromkeys(gpus, f"{who} of its last job does not die")
+        return {}
+
+    # ---- usage
+
+    def _shims(self) -> dict[int, int]:
+        return {live.job: live.shim for live in self._live.values()}
+
+    async def _measure(self) -> None:
+        """While attempts run."""
+        while self._live:
+            totals = await self._threads.run(meter.sample, self._shims())
+            self._usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
+            self._totals = totals
+            await asyncio.sleep(METER_PERIOD)
+        self._usage, self._totals = {}, {}
+
+    # ---- helpers
+
+    def _folder(self, key: Key) -> AttemptFolder:
+        return AttemptFolder(self._state_dir / "jobs" / str(key[0]) / "attempts" / str(key[1]))
+
+    def _spawn(self, what: str, key: Key, work: Coroutine[None, None, None]) -> None:
+        """Begin, unless the same is being done already."""
+        if (what, key) in self._tasks:
+            work.close()
+            return
+        task = asyncio.create_task(work, name=f"{what} {key[0]}.{key[1]}")
+        self._tasks[what, key] = task
+        task.add_done_callback(lambda done: self._done(what, key, done))
+
+    def _done(self, what: str, key: Key, task: asyncio.Task[None]) -> None:
+        del self._tasks[what, key]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s of attempt %s.%s failed", what, *key, exc_info=task.exception())
+
+
+def _key(order: Effect) -> Key:
+    return order.job, order.attempt

@@ -1,0 +1,67 @@
+"""What the processes of running attempts use, sampled from /proc."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+import psutil
+
+from trainforge.api import Usage
+from trainforged.execution import processes
+
+FIELDS = ("cpu_times", "memory_info", "io_counters")
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over an attempt's processes, the reaped ones included: a parent carries what they used."""
+
+    time: float  # monotonic
+    cpu: float = 0.0  # seconds
+    memory: int = 0
+    read: int = 0
+    written: int = 0
+    pids: frozenset[int] = frozenset()
+
+
+def sample(shims: Mapping[int, int]) -> dict[int, Total]:
+    """Totals by job, from one look at /proc; `shims` are pids of shims by job. Blocks for some ms."""
+    stats = processes.all_stats()
+    trees = {job: [shim, *processes.descendants(shim, stats)] for job, shim in shims.items() if shim in stats}
+    return {job: _total(pids) for job, pids in trees.items()}
+
+
+def rate(before: Total | None, now: Total) -> Usage:
+    """Usage from two totals. Without a former one the share of the CPU is not known yet: 0."""
+    seconds = now.time - before.time if before is not None else 0.0
+    cpu = (now.cpu - before.cpu) / seconds if before is not None and seconds > 0 else 0.0
+    return Usage(
+        cpu=max(0.0, cpu),
+        memory=now.memory,
+        read=now.read,
+        written=now.written,
+        processes=max(0, len(now.pids) - 1),  # the shim is ours, not the job's
+    )
+
+
+def _total(pids: list[int]) -> Total:
+    """Memory is what each process has alone, and the largest share of what they may have in common."""
+    cpu, own, shared, read, written = 0.0, 0, 0, 0, 0
+    for pid in pids:
+        try:
+            info = psutil.Process(pid).as_dict(FIELDS)
+        except psutil.Error:
+            continue
+        times, memory, io = info["cpu_times"], info["memory_info"], info["io_counters"]
+        if times is not None:
+            cpu += sum(times[:4])  # user, system, and those of its reaped children
+        if memory is not None:
+            own += memory.rss - memory.shared
+            shared = max(shared, memory.shared)
+        if io is not None:
+            read += io.read_bytes
+            written += io.write_bytes
+    return Total(
+        time=time.monotonic(), cpu=cpu, memory=own + shared, read=read, written=written, pids=frozenset(pids)
+    )

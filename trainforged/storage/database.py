@@ -1,0 +1,154 @@
+"""One SQLite file in WAL mode: a writer, readers beside it, and whole transactions only.
+
+`opening` makes, checks and migrates the file. Threads may share a `Database`: writers take turns, a
+reader has a connection of its own and sees one moment. After a transaction that failed the file is
+as before, and the next one may succeed. Raises the errors of `storage.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainforged.storage.errors import translated
+from trainforged.storage.opening import Schema, prepare
+
+BUSY_SECONDS = 5.0  # how long another program (a person's sqlite3, say) is waited for
+IDLE_READERS = 4  # connections kept for the next reader
+LARGEST_GAP = 0.25  # share of free pages that is kept for new rows
+LARGEST_LOG = 64 * 2**20  # bytes that an emptied WAL file keeps
+
+
+class Database:
+    """The file at `path`, open between `open` and `close`.
+
+    `durable`: a transaction is on the disk when `write` returns. Without it a power cut may take
+    the last few away, but never a part of one.
+    """
+
+    def __init__(self, path: Path, schema: Schema, *, durable: bool) -> None:
+        self.path = path.absolute()
+        self._schema = schema
+        self._durable = durable
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._turn = threading.Lock()  # of the writer
+        self._pool = threading.Lock()  # held for moments, unlike `_turn`
+        self._is_open = False
+
+    def open(self) -> None:
+        """Make the file if there is none, bring it up to date. Raises `StorageDamaged`, `StorageTooNew`."""
+        prepare(self.path, self._schema)
+        self._is_open = True
+        with translated(self.path):
+            self._writer = self._connect()
+
+    def close(self) -> None:
+        """Wait for the writer, then close. Closing twice does no harm."""
+        with self._turn, self._pool:
+            self._is_open = False
+            connections, self._readers = self._readers, []
+            if self._writer is not None:
+                connections.append(self._writer)
+                self._writer = None
+            for connection in connections:
+                connection.close()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, committed at the end of the block; an exception in it undoes all of it."""
+        with self._turn, translated(self.path):
+            connection = self._writer or self._connect()
+            self._writer = connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Sees what was committed before the block began. Nothing may be written in it."""
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> None:
+        """Bring the WAL into the file without holding up writers, who then need not do it."""
+        with self._reader() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def give_back(self, pages: int = 1000) -> None:
+        """Shorten the file by up to so many pages, where much of it holds nothing."""
+        with self.write() as connection:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (total,) = connection.execute("PRAGMA page_count").fetchone()
+            if free > total * LARGEST_GAP:
+                connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+    def size(self) -> int:
+        """Bytes on disk of the file and what SQLite keeps beside it."""
+        return sum(file.stat().st_size for file in family(self.path) if file.exists())
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with translated(self.path):
+            connection = self._take()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._keep(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._pool:
+            if self._readers:
+                return self._readers.pop()
+        return self._connect()
+
+    def _keep(self, reader: sqlite3.Connection) -> None:
+        with self._pool:
+            if self._is_open and len(self._readers) < IDLE_READERS:
+                self._readers.append(reader)
+                return
+        reader.close()
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """A connection that cannot even roll back is dropped, which does it too."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._writer = None
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self._is_open:
+            raise sqlite3.ProgrammingError(f"{self.path} is not open")
+        connection = sqlite3.connect(
+            self.path.as_uri() + "?mode=rw",  # a file that vanished is not to be made anew
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def family(path: Path) -> tuple[Path, Path, Path]:
+    """The file, its write-ahead log, and the log's index."""
+    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")

@@ -1,0 +1,200 @@
+"""trainforge.db: jobs, what was submitted, attempts, leases, devices and history.
+
+`commit` is one durable transaction, from one thread at a time; memory may follow the disk only after
+it returned. Everything else reads, may be called from any thread and does not wait for the writer.
+Metrics and output lie elsewhere (`metrics`, `logs`).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from trainforge.api import EventView
+from trainforge.states import JobState
+from trainforged.core import messages as m
+from trainforged.storage import reading
+from trainforged.storage.database import Database
+from trainforged.storage.errors import (
+    DuplicateRequest,
+    StorageBroken,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+    StorageTooNew,
+)
+from trainforged.storage.opening import remedy
+from trainforged.storage.reading import JobRow, Page, Remembered
+from trainforged.storage.schema import JOBS
+from trainforged.storage.submission import Submission, Summary
+from trainforged.storage.writing import Rows, write
+
+__all__ = [
+    "DuplicateRequest",
+    "JobRow",
+    "JobStore",
+    "Page",
+    "Remembered",
+    "StorageBroken",
+    "StorageDamaged",
+    "StorageError",
+    "StorageFull",
+    "StorageTooNew",
+    "Submission",
+    "Summary",
+]
+
+KEPT_EVENTS = 200_000
+EVENTS_AT_ONCE = 2_000  # removed in one transaction, so that a commit waits for a moment only
+
+
+class JobStore:
+    """The file at `path` (`<state folder>/trainforge.db`), open between `open` and `close`."""
+
+    def __init__(self, path: Path, *, kept_events: int = KEPT_EVENTS) -> None:
+        self._database = Database(path, JOBS, durable=True)
+        self._kept_events = kept_events
+        self._last_event = 0
+
+    def open(self) -> Self:
+        """Make the file if this is a new state folder; check it, and migrate it after a backup.
+
+        Raises `StorageDamaged` (also where the file is missing beside folders of jobs),
+        `StorageTooNew`, `StorageFull`, `StorageBroken`.
+        """
+        path = self._database.path
+        if not path.exists() and _has_jobs(path.parent / "jobs"):
+            raise StorageDamaged(f"{path} is missing, but folders of jobs are there. {remedy(path)}")
+        self._database.open()
+        with self._database.read() as connection:
+            self._last_event = reading.last_event(connection)
+        return self
+
+    def close(self) -> None:
+        self._database.close()
+
+    # ---- writing
+
+    def commit(
+        self, changes: Sequence[m.Change], submissions: Mapping[str, Submission]
+    ) -> tuple[EventView, ...]:
+        """All of `changes`, durably, or none of them; returns the events that they made, with their ids.
+
+        Raises `StorageFull`, `StorageBroken`, `DuplicateRequest`.
+        """
+        if not changes:
+            return ()
+        rows = Rows(changes, submissions)
+        first = self._last_event + 1
+        with self._database.write() as connection:
+            write(connection, rows, first)
+        self._last_event += len(rows.events)
+        return tuple(_view(number, event) for number, event in enumerate(rows.events, first))
+
+    def tidy(self) -> int:
+        """Remove the oldest events above the number kept, shorten the write-ahead log; to be called now
+        and then, from a thread. Returns how many events went."""
+        removed = self._remove_old_events()
+        self._database.give_back()
+        self._database.checkpoint()
+        return removed
+
+    def _remove_old_events(self) -> int:
+        query = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)"
+        removed = 0
+        while True:
+            newest = self._last_event - self._kept_events
+            with self._database.write() as connection:
+                count = connection.execute(query, (newest, EVENTS_AT_ONCE)).rowcount
+            removed += count
+            if count < EVENTS_AT_ONCE:
+                return removed
+
+    # ---- reading
+
+    def load(self) -> Remembered:
+        """What the core starts from."""
+        with self._database.read() as connection:
+            return reading.remembered(connection)
+
+    def page(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        user: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        cursor: int | None = None,
+    ) -> Page:
+        """Jobs newest first: those in one of `states` (none: all), of `user`, whose name matches the
+        glob pattern `name`, with an id below `cursor`."""
+        with self._database.read() as connection:
+            return reading.page(connection, states, user, name, limit, cursor)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state; every state is there."""
+        with self._database.read() as connection:
+            return reading.counts(connection)
+
+    def job(self, job: int) -> m.Job | None:
+        with self._database.read() as connection:
+            return reading.job(connection, job)
+
+    def submission(self, job: int) -> Submission | None:
+        with self._database.read() as connection:
+            return reading.submission(connection, job)
+
+    def attempts(self, job: int) -> tuple[m.Attempt, ...]:
+        """Oldest first; none of a job that does not exist."""
+        with self._database.read() as connection:
+            return reading.attempts(connection, job)
+
+    def find_requests(self, user: str, request_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the request ids that have made a job which is still there, and its id."""
+        with self._database.read() as connection:
+            return reading.find_requests(connection, user, request_ids)
+
+    def events(self, after: int, job: int | None = None, limit: int = 1000) -> tuple[EventView, ...]:
+        """Events with an id above `after`, oldest first. Ids are consecutive: without `job`, a first id
+        above `after + 1` says that older ones have been removed."""
+        with self._database.read() as connection:
+            return reading.events(connection, after, job, limit)
+
+    @property
+    def last_event(self) -> int:
+        """The id of the newest event; 0 before the first."""
+        return self._last_event
+
+    def ended_before(self, moment: float, limit: int = 1000) -> tuple[m.Job, ...]:
+        """Jobs that ended before this time (seconds since the epoch), the longest ended first."""
+        with self._database.read() as connection:
+            return reading.ended_before(connection, moment, limit)
+
+    def contents(self) -> frozenset[str]:
+        """Hashes of all manifests and captured shells that stored submissions name. Reads the whole
+        table: for the collection of what is not in use."""
+        with self._database.read() as connection:
+            return reading.contents(connection)
+
+    def usage(self) -> int:
+        """Bytes on disk of the database, its log and its backups."""
+        path = self._database.path
+        backups = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}.v*.bak"))
+        return self._database.size() + backups
+
+
+def _view(number: int, event: m.Happened) -> EventView:
+    return EventView(
+        id=number,
+        time=datetime.datetime.fromtimestamp(event.time, datetime.UTC),
+        type=event.type,
+        job=event.job,
+        message=event.message,
+        data=event.data,
+    )
+
+
+def _has_jobs(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.name.isdigit() for entry in folder.iterdir())

@@ -1,0 +1,173 @@
+"""metrics.db: the series that jobs reported, their latest progress, and how far their records are read.
+
+The records files are the truth and this is made from them: what `ingest` is given is committed together
+with the places read up to, so that each record counts once. A power cut may cost the last commits,
+which are then read again; a damaged file is set aside, and everything is to be read again
+(`records.read_everything`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from trainforge.api import Series
+from trainforged.storage.database import Database, family
+from trainforged.storage.errors import StorageDamaged, translated
+from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
+from trainforged.storage.progress import Tracked
+from trainforged.storage.schema import METRICS
+from trainforged.storage.series import Reader, Start
+
+__all__ = ["MetricStore", "Note", "Place", "Reading"]
+
+SAMPLES_AT_ONCE = 20_000  # removed in one transaction, so that ingestion waits for a moment only
+
+_note = msgspec.json.Decoder(Note)
+_tracked = msgspec.json.Decoder(Tracked)
+
+
+class MetricStore:
+    """The file at `path` (`<state folder>/metrics.db`), open between `open` and `close`.
+
+    May be used from several threads; one of them ingests.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, METRICS, durable=False)
+        self._ingestion = Ingestion()
+        self._changing = threading.Lock()
+        self.set_aside: Path | None = None
+
+    def open(self) -> Self:
+        """Where the file is damaged, `set_aside` says afterwards where it was moved to.
+
+        Raises `StorageTooNew`, `StorageFull`, `StorageBroken`.
+        """
+        try:
+            self._database.open()
+        except StorageDamaged:
+            self.start_over()
+        return self
+
+    def close(self) -> None:
+        self._database.close()
+
+    def start_over(self) -> Path:
+        """Move the file aside and begin an empty one; for when another method says `StorageDamaged`.
+        Every `RecordReader` has to be made anew. Returns where the old file lies."""
+        with self._changing:
+            self._database.close()
+            path = self._database.path
+            aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+            with translated(path):
+                for file in family(path):
+                    if file.exists():
+                        file.rename(aside.with_name(file.name.replace(path.name, aside.name, 1)))
+            self._ingestion = Ingestion()
+            self._database.open()
+            self.set_aside = aside
+        return aside
+
+    # ---- writing
+
+    def ingest(self, readings: Sequence[Reading]) -> Counter[int]:
+        """Take in what was read, all of it or nothing. Returns how many values of each job were refused
+        for having too many different names."""
+        with self._changing:
+            try:
+                with self._database.write() as connection:
+                    return self._ingestion.write(connection, readings)
+            except BaseException:
+                self._ingestion = Ingestion()
+                raise
+
+    def forget(self, job: int) -> None:
+        """Remove all of the job. The space comes free with `tidy`."""
+        with self._changing, self._database.write() as connection:
+            connection.execute("UPDATE series SET job = NULL WHERE job = ?", (job,))
+            for table in ("starts", "progress", "places", "notes"):
+                connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
+            self._ingestion = Ingestion()
+
+    def tidy(self) -> None:
+        """Remove forgotten samples, give back space; to be called now and then, from a thread."""
+        while self._remove_some_forgotten():
+            pass
+        self._database.give_back()
+        self._database.checkpoint()
+
+    def _remove_some_forgotten(self) -> bool:
+        """False when nothing is left of what was forgotten."""
+        with self._database.write() as connection:
+            found = connection.execute("SELECT id FROM series WHERE job IS NULL LIMIT 1").fetchone()
+            if found is None:
+                return False
+            some = "SELECT attempt, n FROM samples WHERE series = ? ORDER BY attempt, n LIMIT ?"
+            query = f"DELETE FROM samples WHERE series = ? AND (attempt, n) IN ({some})"
+            removed = connection.execute(query, (*found, *found, SAMPLES_AT_ONCE)).rowcount
+            if removed < SAMPLES_AT_ONCE:
+                connection.execute("DELETE FROM series WHERE id = ?", found)
+        return True
+
+    # ---- reading
+
+    def place(self, job: int, attempt: int, rank: int) -> Place:
+        """How far the records of this rank are read."""
+        query = "SELECT offset, in_long_line FROM places WHERE job = ? AND attempt = ? AND rank = ?"
+        with self._database.read() as connection:
+            found = connection.execute(query, (job, attempt, rank)).fetchone()
+        return Place(found[0], bool(found[1])) if found is not None else Place()
+
+    def tracked(self, jobs: Sequence[int]) -> dict[int, Tracked]:
+        """The latest position of those of the jobs that reported any."""
+        query = "SELECT body FROM progress WHERE job = ?"
+        with self._database.read() as connection:
+            rows = ((job, connection.execute(query, (job,)).fetchone()) for job in jobs)
+            return {job: _tracked.decode(row[0]) for job, row in rows if row is not None}
+
+    def notes(self, job: int) -> tuple[Note, ...]:
+        """Checkpoints saved, restored and skipped, and stops, in the order they were read."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT body FROM notes WHERE job = ? ORDER BY id", (job,))
+            return tuple(_note.decode(body) for (body,) in rows)
+
+    def names(self, job: int, rank: int = 0) -> tuple[str, ...]:
+        """Of the job's series, in order."""
+        with self._database.read() as connection:
+            query = "SELECT name FROM series WHERE job = ? AND rank = ? ORDER BY name"
+            return tuple(name for (name,) in connection.execute(query, (job, rank)))
+
+    def query(
+        self,
+        job: int,
+        names: Sequence[str] = (),
+        since: float | None = None,
+        points: int | None = None,
+        rank: int = 0,
+    ) -> tuple[Series, ...]:
+        """The series of these names (none: all), in order of name, as `series.Reader.read` says.
+        `since` is in seconds since the epoch."""
+        with self._database.read() as connection:
+            starts = [
+                Start(*row)
+                for row in connection.execute("SELECT attempt, step, epoch FROM starts WHERE job = ?", (job,))
+            ]
+            rows = connection.execute(
+                "SELECT id, name, has_nan FROM series WHERE job = ? AND rank = ? ORDER BY name", (job, rank)
+            ).fetchall()
+            return tuple(
+                Reader(connection, series, bool(has_nan)).read(name, starts, since, points)
+                for series, name, has_nan in rows
+                if not names or name in names
+            )
+
+    def usage(self) -> int:
+        """Bytes on disk."""
+        return self._database.size()

@@ -1,0 +1,90 @@
+"""Whole new lines from the records files in an attempt's folder.
+
+The files are the job's to write, so nothing about them is trusted: only regular files are opened, and
+what is read at once is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import msgspec
+
+from trainforged.storage.ingestion import Place
+from trainforged.storage.recordlines import LONGEST_LINE, Rubbish
+
+LEAST = LONGEST_LINE + 1  # bytes to read at least: with fewer a long line could not be told
+
+_FILE = re.compile(r"records-(\d{1,4})\.jsonl", re.ASCII)
+
+
+class RecordsFile(msgspec.Struct, frozen=True):
+    """One rank's file, as found; `size` in bytes."""
+
+    path: Path
+    rank: int
+    size: int
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Whole lines, and the place after them; `more` is True where the limit left something to read."""
+
+    place: Place
+    lines: tuple[bytes, ...] = ()
+    skipped: tuple[Rubbish, ...] = ()
+    more: bool = False
+
+
+def files_in(folder: Path) -> list[RecordsFile]:
+    """By rank; none where there is no such folder (yet)."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                RecordsFile(Path(entry.path), int(match[1]), entry.stat(follow_symlinks=False).st_size)
+                for entry in entries
+                if (match := _FILE.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda file: file.rank)
+
+
+def read_chunk(file: RecordsFile, place: Place, limit: int) -> Chunk | None:
+    """What stands in `file` after `place`, from at most `limit` (`LEAST` or more) bytes; None: nothing new.
+
+    Raises `OSError`.
+    """
+    if file.size == place.offset:
+        return None
+    if file.size < place.offset:
+        return Chunk(Place(file.size), skipped=(Rubbish.TRUNCATED,))
+    data = _read(file.path, place.offset, limit)
+    chunk = split(data, place, more=place.offset + len(data) < file.size and bool(data))
+    return chunk if chunk.place != place else None
+
+
+def split(data: bytes, place: Place, more: bool) -> Chunk:
+    """The lines of `data`, which stands at `place`."""
+    start = 0
+    if place.in_long_line:
+        start = data.find(b"\n") + 1
+        if not start:
+            return Chunk(Place(place.offset + len(data), True), more=more)
+    end = max(start, data.rfind(b"\n") + 1)
+    lines = tuple(data[start : end - 1].split(b"\n")) if end > start else ()
+    if len(data) - end > LONGEST_LINE:
+        return Chunk(Place(place.offset + len(data), True), lines, (Rubbish.TOO_LONG,), more)
+    return Chunk(Place(place.offset + end), lines, (), more)
+
+
+def _read(path: Path, offset: int, limit: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        return os.pread(descriptor, limit, offset)
+    finally:
+        os.close(descriptor)

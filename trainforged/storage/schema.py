@@ -1,0 +1,100 @@
+"""The tables of trainforge.db (`JOBS`) and metrics.db (`METRICS`).
+
+`body` columns hold the JSON of a type; the columns beside them repeat what is searched for. A change
+here adds one to `version` and a migration from the version before.
+"""
+
+from __future__ import annotations
+
+from trainforged.storage.opening import Schema
+
+JOBS = Schema(
+    version=1,
+    application_id=0x54464A31,  # "TFJ1"
+    create=(
+        # highest_id: of all jobs there ever were; machine, patience: JSON
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "INSERT INTO meta VALUES ('highest_id', 0)",
+        """CREATE TABLE jobs (
+            id INTEGER PRIMARY KEY,
+            state TEXT NOT NULL,
+            user TEXT NOT NULL,
+            name TEXT NOT NULL,
+            ended_at REAL,
+            body TEXT NOT NULL)""",
+        # One index for every list: walked once for each state, newest first, and never left for the table.
+        "CREATE INDEX jobs_by_state ON jobs (state, id, user, name)",
+        "CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL",
+        """CREATE TABLE submissions (
+            job INTEGER PRIMARY KEY,
+            user TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            manifest TEXT,
+            shell TEXT,
+            body TEXT NOT NULL)""",
+        "CREATE UNIQUE INDEX submissions_by_request ON submissions (user, request_id)",
+        "CREATE TABLE leases (job INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+        """CREATE TABLE attempts (
+            job INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            body TEXT NOT NULL)""",
+        "CREATE UNIQUE INDEX attempts_by_job ON attempts (job, number)",
+        "CREATE TABLE devices (uuid TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY,
+            time REAL NOT NULL,
+            type TEXT NOT NULL,
+            job INTEGER,
+            message TEXT NOT NULL,
+            data TEXT)""",
+        "CREATE INDEX events_by_job ON events (job, id) WHERE job IS NOT NULL",
+    ),
+)
+
+METRICS = Schema(
+    version=1,
+    application_id=0x54464D31,  # "TFM1"
+    create=(
+        # A series without a job was forgotten: its samples go bit by bit.
+        """CREATE TABLE series (
+            id INTEGER PRIMARY KEY,
+            job INTEGER,
+            rank INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            has_nan INTEGER NOT NULL DEFAULT 0)""",
+        "CREATE UNIQUE INDEX series_by_job ON series (job, rank, name)",
+        # n counts within series and attempt, without gaps. A value of NULL is NaN.
+        """CREATE TABLE samples (
+            series INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            n INTEGER NOT NULL,
+            value REAL,
+            step REAL,
+            epoch REAL,
+            time REAL NOT NULL,
+            PRIMARY KEY (series, attempt, n)) WITHOUT ROWID""",
+        # Where each attempt began: what earlier ones reported from there on is superseded.
+        """CREATE TABLE starts (
+            job INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            step REAL,
+            epoch REAL,
+            PRIMARY KEY (job, attempt)) WITHOUT ROWID""",
+        "CREATE TABLE progress (job INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+        # How far each records file has been read: committed with what was read.
+        """CREATE TABLE places (
+            job INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            rank INTEGER NOT NULL,
+            offset INTEGER NOT NULL,
+            in_long_line INTEGER NOT NULL,
+            PRIMARY KEY (job, attempt, rank)) WITHOUT ROWID""",
+        """CREATE TABLE notes (
+            id INTEGER PRIMARY KEY,
+            job INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            rank INTEGER NOT NULL,
+            body TEXT NOT NULL)""",
+        "CREATE INDEX notes_by_job ON notes (job)",
+    ),
+)

@@ -1,0 +1,202 @@
+"""Reading one series out of metrics.db: which samples are shown, and which of too many.
+
+Superseded samples are kept and not shown: those of an attempt that lie at or beyond the place where a
+later attempt began. Of more samples than asked for, each of a row of equal buckets keeps its least
+and its greatest value (and its first NaN), and the first and last sample stay.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from trainforge.api import Series
+
+FEWEST_POINTS = 5  # first, last, and one bucket
+
+_COLUMNS = "attempt, n, value, coalesce(step, epoch, n), epoch, time"
+_IN_SEGMENT = "series = :series AND attempt = :attempt AND n BETWEEN :first AND :last"
+
+Values = dict[str, float | None]
+Row = tuple[int, int, float | None, float, float | None, float]  # as _COLUMNS
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The position of an attempt's first report."""
+
+    attempt: int
+    step: float | None
+    epoch: float | None
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Samples `first` … `last` of one attempt, of which those count that meet `condition`."""
+
+    attempt: int
+    first: int
+    last: int
+    condition: str = ""  # SQL, with `values`
+    values: Values = {}
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+
+class Reader:
+    """One series, read inside one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, series: int, has_nan: bool) -> None:
+        self._connection = connection
+        self._series = series
+        self._has_nan = has_nan
+
+    def read(self, name: str, starts: Sequence[Start], since: float | None, points: int | None) -> Series:
+        """What is shown of the series: after the time `since`, and at most `points` (or a few) of it."""
+        segments = list(self._segments(starts, since))
+        total = sum(segment.length for segment in segments)
+        if points is None or total <= max(points, FEWEST_POINTS):
+            rows = [row for segment in segments for row in self._all(segment)]
+        else:
+            rows = self._chosen(segments, total, max(points, FEWEST_POINTS))
+        return Series(
+            name=name,
+            step=tuple(row[3] for row in rows),
+            time=tuple(row[5] for row in rows),
+            value=tuple(_shown(row[2]) for row in rows),
+            attempt=tuple(row[0] for row in rows),
+            epoch=tuple(row[4] for row in rows),
+        )
+
+    # ---- which samples
+
+    def _segments(self, starts: Sequence[Start], since: float | None) -> Iterator[Segment]:
+        for attempt in self._attempts():
+            first = 0 if since is None else self._first_after(attempt, since)
+            segment = Segment(attempt, first, self._newest(attempt))
+            condition, values = _visible(start for start in starts if start.attempt > attempt)
+            if condition:
+                segment = self._visible_part(segment, condition, values)
+            if segment.length > 0:
+                yield segment
+
+    def _attempts(self) -> list[int]:
+        """Goes from one to the next by the key, past their samples."""
+        query = (
+            "WITH RECURSIVE found (attempt) AS ("
+            "SELECT min(attempt) FROM samples WHERE series = :series UNION ALL "
+            "SELECT (SELECT min(attempt) FROM samples WHERE series = :series AND attempt > found.attempt) "
+            "FROM found WHERE found.attempt IS NOT NULL) "
+            "SELECT attempt FROM found WHERE attempt IS NOT NULL ORDER BY attempt"
+        )
+        return [attempt for (attempt,) in self._connection.execute(query, {"series": self._series})]
+
+    def _newest(self, attempt: int) -> int:
+        query = "SELECT max(n) FROM samples WHERE series = ? AND attempt = ?"
+        return int(self._connection.execute(query, (self._series, attempt)).fetchone()[0])
+
+    def _first_after(self, attempt: int, since: float) -> int:
+        """Looks back from the newest, so that asking again for what is new stays cheap."""
+        query = "SELECT n FROM samples WHERE series = ? AND attempt = ? AND time <= ? ORDER BY n DESC LIMIT 1"
+        found = self._connection.execute(query, (self._series, attempt, since)).fetchone()
+        return found[0] + 1 if found is not None else 0
+
+    def _visible_part(self, segment: Segment, condition: str, values: Values) -> Segment:
+        """Where all samples in a row are visible, as they mostly are, later queries need no condition."""
+        query = f"SELECT min(n), max(n), count(*) FROM samples WHERE {_IN_SEGMENT}{condition}"
+        parameters = {**self._values(segment), **values}
+        first, last, count = self._connection.execute(query, parameters).fetchone()
+        if not count:
+            return Segment(segment.attempt, 0, -1)
+        if last - first + 1 == count:
+            return Segment(segment.attempt, first, last)
+        return Segment(segment.attempt, first, last, condition, values)
+
+    # ---- which of too many
+
+    def _all(self, segment: Segment) -> list[Row]:
+        query = f"SELECT {_COLUMNS} FROM samples WHERE {_IN_SEGMENT}{segment.condition} ORDER BY n"
+        return self._connection.execute(query, self._values(segment)).fetchall()
+
+    def _chosen(self, segments: Sequence[Segment], total: int, points: int) -> list[Row]:
+        each = 3 if self._has_nan else 2
+        width = -(-total // max(1, (points - 2) // each))
+        chosen = set(self._ends(segments))
+        for start in range(0, total, width):
+            chosen.update(self._extremes(list(_cut(segments, start, start + width))))
+        return sorted(chosen, key=lambda row: row[:2])
+
+    def _ends(self, segments: Sequence[Segment]) -> Iterator[Row]:
+        first, last = segments[0], segments[-1]
+        yield from self._all(msgspec.structs.replace(first, last=first.first))
+        yield from self._all(msgspec.structs.replace(last, first=last.last))
+
+    def _extremes(self, bucket: Sequence[Segment]) -> Iterator[Row]:
+        """The least, the greatest and the first NaN of a bucket.
+
+        SQLite takes the columns beside min() or max() from the row that it found.
+        """
+        least = [row for segment in bucket for row in self._one(segment, "min(value)")]
+        greatest = [row for segment in bucket for row in self._one(segment, "max(value)")]
+        numbers = [row for row in least + greatest if row[2] is not None]
+        if numbers:
+            yield min(numbers, key=lambda row: row[2] or 0.0)
+            yield max(numbers, key=lambda row: row[2] or 0.0)
+        if self._has_nan:
+            yield from [
+                row for segment in bucket for row in self._one(segment, "value", " AND value IS NULL")
+            ][:1]
+
+    def _one(self, segment: Segment, value: str, condition: str = "") -> list[Row]:
+        columns = _COLUMNS.replace("value", value)
+        query = f"SELECT {columns} FROM samples WHERE {_IN_SEGMENT}{segment.condition}{condition} LIMIT 1"
+        rows = self._connection.execute(query, self._values(segment)).fetchall()
+        return [row for row in rows if row[1] is not None]
+
+    def _values(self, segment: Segment) -> Values:
+        bounds = {"attempt": segment.attempt, "first": segment.first, "last": segment.last}
+        return {"series": self._series, **bounds, **segment.values}
+
+
+def _cut(segments: Iterable[Segment], start: int, stop: int) -> Iterator[Segment]:
+    """The parts of the segments, laid end to end, from `start` to before `stop`."""
+    at = 0
+    for segment in segments:
+        first, last = max(start - at, 0), min(stop - at, segment.length) - 1
+        if first <= last:
+            yield msgspec.structs.replace(segment, first=segment.first + first, last=segment.first + last)
+        at += segment.length
+
+
+def _visible(later: Iterable[Start]) -> tuple[str, Values]:
+    """SQL that leaves out what the later attempts superseded.
+
+    Positions are compared by epoch and then by step, where both have both (a step may count within
+    its epoch); by what they share, where not. Of starts with the same parts the least one decides.
+    """
+    least: dict[tuple[bool, bool], Start] = {}
+    for start in later:
+        parts = start.epoch is not None, start.step is not None
+        if any(parts) and (parts not in least or _place(start) < _place(least[parts])):
+            least[parts] = start
+    condition = ""
+    values: Values = {}
+    for number, start in enumerate(least.values()):
+        e, s = f":epoch{number}", f":step{number}"
+        condition += (
+            f" AND NOT coalesce(CASE WHEN epoch <> {e} THEN epoch > {e}"
+            f" WHEN step IS NOT NULL AND {s} IS NOT NULL THEN step >= {s} ELSE epoch >= {e} END, 0)"
+        )
+        values |= {e[1:]: start.epoch, s[1:]: start.step}
+    return condition, values
+
+
+def _place(start: Start) -> tuple[float, float]:
+    return start.epoch or 0.0, start.step or 0.0
+
+
+def _shown(value: float | None) -> float | None:
+    """NaN (NULL in the table) and infinity have no number in JSON."""
+    return None if value is None or value in (float("inf"), float("-inf")) else value

@@ -1,0 +1,111 @@
+"""One client's connection: aiohttp's, with bounds, and with JSON for what is not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from trainforge.api import ErrorCode
+from trainforged.web.errors import ApiProblem
+from trainforged.web.limits import Limits, TokenBucket
+from trainforged.web.routing import json_response
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("trainforged.web.access")  # a line per request, at INFO
+access_log.setLevel(logging.WARNING)  # off, whatever the root logger says, until it is turned on
+
+
+class Connection(web.RequestHandler):
+    """Closes when nothing whole comes for `idle` seconds, or when an answer is not taken for
+    `stalled` seconds. `most` is the number of connections served; one above it is told so."""
+
+    def __init__(self, server: web.Server, limits: Limits, most: int) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=limits.idle,
+            lingering_time=limits.linger,
+            access_log=access_log,
+            auto_decompress=False,  # nothing inflates beyond the size that was sent
+        )
+        self.on_lost: Callable[[], object] | None = None  # called once, when the client is gone
+        self._limits = limits
+        self._most = most
+        self._bucket = TokenBucket(limits.requests_per_second, limits.burst)
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def admit(self) -> None:
+        """Count one request against the connection's rate; refuse it above that."""
+        wait = self._bucket.take(self._loop.time())
+        if wait:
+            raise ApiProblem(ErrorCode.TOO_MANY, "too many requests at once", retry_after=wait)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        manager = self._manager
+        if manager is not None and len(manager.connections) > self._most:
+            self._refuse()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._cancel_stall()
+        lost, self.on_lost = self.on_lost, None
+        if lost is not None:
+            lost()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self._loop.call_later(self._limits.stalled, self.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_stall()
+
+    def abort(self) -> None:
+        """End the connection at once, with what was not sent."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP never reaches a route: aiohttp asks here for the answer."""
+        log.debug("not a request: %s", message, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun already")
+        first_line = (message or "").strip().partition("\n")[0]
+        code = ErrorCode.INVALID_REQUEST if status < 500 else ErrorCode.INTERNAL
+        problem = ApiProblem(code, f"not a valid HTTP request: {first_line}")
+        response = json_response(problem.answer, problem.status)
+        response.force_close()
+        return response
+
+    def _cancel_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _refuse(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        problem = ApiProblem(ErrorCode.TOO_MANY, "too many connections", retry_after=1)
+        transport.write(_raw(json_response(problem.answer, problem.status), problem.headers))
+        self.force_close()
+
+
+def _raw(response: web.Response, headers: dict[str, str]) -> bytes:
+    """The answer as bytes, for a connection on which nothing was asked."""
+    body: Any = response.body
+    head = [f"HTTP/1.1 {response.status} {response.reason}", "Content-Type: application/json"]
+    head += [f"{name}: {value}" for name, value in headers.items()]
+    head += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    return "\r\n".join(head).encode() + bytes(body)

@@ -1,0 +1,56 @@
+"""Routes about the machine and the daemon itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from trainforge.api import DiskAnswer, DrainRequest, GpuList, GpuView, StatusAnswer
+from trainforged.web.prometheus import CONTENT_TYPE, exposition
+from trainforged.web.routing import Call, Routes
+
+routes = Routes()
+
+
+class GpusQuery(msgspec.Struct, frozen=True, kw_only=True):
+    history: Annotated[float, msgspec.Meta(ge=0, le=86400)] | None = None  # seconds
+
+
+@routes.add("GET", "/v1/gpus", "The devices; with `history`, their last so many seconds")
+async def gpus(call: Call[GpusQuery, None]) -> GpuList:
+    return await call.service.gpus(call.query.history)
+
+
+@routes.add("POST", "/v1/gpus/{uuid}/drain", "Give this GPU out no more")
+async def drain(call: Call[None, DrainRequest]) -> GpuView:
+    return await call.service.drain(call.request.match_info["uuid"], call.body.reason)
+
+
+@routes.add("POST", "/v1/gpus/{uuid}/undrain", "Offer this GPU again")
+async def undrain(call: Call[None, None]) -> GpuView:
+    return await call.service.undrain(call.request.match_info["uuid"])
+
+
+@routes.add("GET", "/v1/status", "The daemon: version, uptime, counts, load")
+async def status(call: Call[None, None]) -> StatusAnswer:
+    return await call.service.status()
+
+
+@routes.add("GET", "/v1/disk", "What lies on the disk, and for which job")
+async def disk(call: Call[None, None]) -> DiskAnswer:
+    return await call.service.disk()
+
+
+@routes.add("GET", "/v1/openapi.json", "This document")
+async def openapi(call: Call[None, None]) -> dict[str, Any]:
+    return call.context.openapi
+
+
+@routes.add("GET", "/metrics", "Figures for Prometheus", content=("text/plain",))
+async def prometheus(call: Call[None, None]) -> web.Response:
+    context = call.context
+    status, gpus = await context.service.status(), await context.service.gpus()
+    text = exposition(status, gpus, context.requests, len(context.streams))
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})

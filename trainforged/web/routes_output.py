@@ -1,0 +1,97 @@
+"""Routes that give what jobs say: output, metrics, events."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+
+from trainforge.api import ErrorCode, EventList, MetricsAnswer
+from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.routing import Call, Routes
+from trainforged.web.service import LogFilter, MetricsFilter
+from trainforged.web.streams import EVENT_STREAM, stream, tell
+
+routes = Routes()
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    attempt: Annotated[int, msgspec.Meta(ge=1)] | Literal["latest", "all"] = "latest"
+    rank: Natural | None = None  # one rank's output; without it, that of all
+    tail: Natural | None = None  # lines
+    follow: bool = False
+
+
+class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    name: tuple[str, ...] = ()
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None  # seconds since the epoch
+    points: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 1000
+
+
+class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    after: Natural | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
+
+
+@routes.add("GET", "/v1/jobs/{id}/logs", "The job's output", content=("text/plain",))
+async def logs(call: Call[LogsQuery, None]) -> web.StreamResponse:
+    query = call.query
+    which = LogFilter(attempt=query.attempt, rank=query.rank, tail=query.tail, follow=query.follow)
+    output = await call.service.logs(call.job, which)
+    async with (
+        contextlib.aclosing(output) as chunks,
+        stream(call.request, call.context, "text/plain") as response,
+    ):
+        async for chunk in chunks:
+            await response.write(chunk)
+    return response
+
+
+@routes.add("GET", "/v1/jobs/{id}/metrics", "Series the job reported, downsampled to `points`")
+async def metrics(call: Call[MetricsQuery, None]) -> MetricsAnswer:
+    query = call.query
+    which = MetricsFilter(names=query.name, since=query.since, points=query.points)
+    return await call.service.metrics(call.job, which)
+
+
+@routes.add("GET", "/v1/jobs/{id}/events", "What happened to one job, in order", content=(EVENT_STREAM,))
+async def job_events(call: Call[EventsQuery, None]) -> EventList | web.StreamResponse:
+    job = call.job
+    if await call.service.job(job) is None:
+        raise no_such_job(job)
+    return await _events(call, job)
+
+
+@routes.add("GET", "/v1/events", "What happened, in order", content=(EVENT_STREAM,))
+async def events(call: Call[EventsQuery, None]) -> EventList | web.StreamResponse:
+    return await _events(call, None)
+
+
+async def _events(call: Call[EventsQuery, None], job: int | None) -> EventList | web.StreamResponse:
+    if EVENT_STREAM in call.request.headers.get("Accept", ""):
+        return await _live_events(call, job)
+    return await call.service.events(call.query.after or 0, job, call.query.limit)
+
+
+async def _live_events(call: Call[EventsQuery, None], job: int | None) -> web.StreamResponse:
+    """History after the given id, then what happens; without an id only what happens from now on."""
+    live = call.service.live
+    cursor = live.listen(_resume_point(call), job, call.service.events)
+    with contextlib.closing(cursor):
+        async with stream(call.request, call.context, EVENT_STREAM) as response:
+            await tell(response, live, cursor, call.context.limits)
+    return response
+
+
+def _resume_point(call: Call[EventsQuery, None]) -> int | None:
+    """What a reconnecting client says of itself is newer than the address it was given at first."""
+    last = call.request.headers.get("Last-Event-ID", "").strip()
+    if not last:
+        return call.query.after
+    if not (last.isascii() and last.isdigit() and len(last) < 19):
+        raise ApiProblem(ErrorCode.INVALID_REQUEST, "Last-Event-ID: expected the id of an event")
+    return int(last)

@@ -1,0 +1,163 @@
+"""The Unix socket: taken without stepping on another daemon, served within bounds, left clean.
+
+Beside the socket lies an empty `<socket>.lock`, locked for as long as the socket is served; it
+decides between two daemons that start at the same moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import resource
+import socket
+import stat
+from pathlib import Path
+
+from aiohttp import web
+
+from trainforged.web.connection import Connection
+from trainforged.web.context import CONTEXT
+
+BACKLOG = 1024
+LAST_ANSWERS = 1.0  # seconds that requests under way have to be answered when the daemon stops
+DESCRIPTORS_KEPT = 200  # for everything that is not a connection
+LONGEST_PATH = 107 - len(".new")  # bytes; the kernel's sun_path holds 107
+
+
+class SocketTaken(Exception):
+    """The socket's place is not ours to take; the message says why."""
+
+
+class Serving:
+    """An application that is being served. Close it."""
+
+    def __init__(self, runner: web.AppRunner, server: asyncio.Server, place: _Place | None) -> None:
+        self._runner = runner
+        self._server = server
+        self._place = place
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        server = self._runner.server
+        return len(server.connections) if server is not None else 0
+
+    async def close(self) -> None:
+        """Take no more connections, end the streams, answer what is under way, close the rest."""
+        if self._place is not None:
+            self._place.leave()
+        self._server.close()
+        await self._runner.cleanup()
+
+
+async def serve_unix(
+    app: web.Application, path: Path | None = None, *, sock: socket.socket | None = None
+) -> Serving:
+    """Serve at `path`, which is made with mode 0600, or on a socket that is listening already
+    (handed over by systemd; then `path` is not touched).
+
+    Raises SocketTaken when another daemon answers there, or what lies there is no socket.
+    """
+    place = None
+    if sock is None:
+        assert path is not None
+        place = _Place(path)
+        sock = place.take()
+    try:
+        return await _serve(app, sock, place)
+    except BaseException:
+        if place is not None:
+            place.leave()
+        sock.close()
+        raise
+
+
+async def _serve(app: web.Application, sock: socket.socket, place: _Place | None) -> Serving:
+    limits = app[CONTEXT].limits
+    most = min(limits.connections, _descriptors() - DESCRIPTORS_KEPT)
+    runner = web.AppRunner(app, shutdown_timeout=LAST_ANSWERS, access_log=None)
+    await runner.setup()
+    aiohttp_server = runner.server
+    assert aiohttp_server is not None
+    server = await asyncio.get_running_loop().create_unix_server(
+        lambda: Connection(aiohttp_server, limits, most), sock=sock, backlog=BACKLOG
+    )
+    return Serving(runner, server, place)
+
+
+def _descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 2**20
+
+
+class _Place:
+    """The socket's path in the file system, and the lock beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = -1
+        self._inode = -1
+
+    def take(self) -> socket.socket:
+        """Put a listening socket at the path, in one step: nobody sees it half made."""
+        if len(os.fsencode(self._path)) > LONGEST_PATH:
+            raise SocketTaken(f"{self._path}: a socket's path is at most {LONGEST_PATH} bytes long")
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._take_lock()
+        try:
+            self._check_unanswered()
+            return self._bind()
+        except BaseException:
+            self._drop_lock()
+            raise
+
+    def leave(self) -> None:
+        """Remove the socket, if it is still the one that was put there."""
+        with contextlib.suppress(OSError):
+            if os.lstat(self._path).st_ino == self._inode:
+                self._path.unlink()
+        self._drop_lock()
+
+    def _bind(self) -> socket.socket:
+        aside = f"{self._path}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(aside)
+            os.chmod(aside, 0o600)
+            sock.listen(BACKLOG)
+            self._inode = os.lstat(aside).st_ino
+            os.rename(aside, self._path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._drop_lock()
+            raise SocketTaken(f"{self._path}: another daemon is serving there") from error
+
+    def _drop_lock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _check_unanswered(self) -> None:
+        """Only a socket that nobody listens on may be replaced."""
+        try:
+            mode = os.lstat(self._path).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise SocketTaken(f"{self._path}: something that is not a socket lies there")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            result = probe.connect_ex(os.fspath(self._path))
+        if result not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise SocketTaken(f"{self._path}: another daemon answers there ({os.strerror(result)})")
