@@ -17,11 +17,11 @@ $(STAMP): setup.cfg pyproject.toml
 	  { echo "TrainForge needs Python 3.11 or newer; $(PYTHON) is older (make PYTHON=python3.12 …)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing TrainForge with torch into $(VENV) (once; about 2 minutes)"
-	$(BIN)/python -m pip install --quiet --editable '.[training,demo,test]'
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[training,demo,test]'
 	@touch $@
 
 demo: set-up
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m demo
 
 test: set-up
 	sh tests/prepare

@@ -48,6 +48,7 @@ NOT_YET = {"yield": "hand back GPUs", "dashboard": "the web page", "drain": "tak
 def main(argv: list[str] | None = None) -> int:
     """The program. Returns the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    _load_msgspec()
     try:
         code = _dispatch(args)
         sys.stdout.flush()
@@ -66,6 +67,18 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"tfctl: {line}" for line in described(error)), file=sys.stderr)
         return code_of_error
     return code
+
+
+def _load_msgspec() -> None:
+    """msgspec asks for typing_extensions where that is installed, and does as well without it; it would
+    load inspect and ast, a fifth of a command's start-up."""
+    if "typing_extensions" in sys.modules or "msgspec" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
 
 
 def _dispatch(args: list[str]) -> int:

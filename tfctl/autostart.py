@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfctl.failures import NO_DAEMON, Failure
 from trainforge.client import NoDaemon
 from trainforge.sockets import connect
+
+if TYPE_CHECKING:
+    import subprocess
 
 UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 PATIENCE = 15.0  # seconds until it answers
@@ -42,6 +44,8 @@ def has_unfinished_jobs(folder: Path) -> bool:
     database = folder / "trainforge.db"
     if not database.exists():
         return False
+    import sqlite3
+
     query = "SELECT 1 FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1"
     with contextlib.suppress(sqlite3.Error):
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2)
@@ -52,6 +56,8 @@ def has_unfinished_jobs(folder: Path) -> bool:
 
 def start(error: NoDaemon | None = None) -> int:
     """Start a daemon and wait until it answers; its pid. Raises `Failure` with what it said."""
+    import subprocess
+
     folder = state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = folder / "trainforged.log"

@@ -38,7 +38,6 @@ from trainforge.api import (
     DiskAnswer,
     DrainRequest,
     ErrorCode,
-    ErrorDetail,
     EventList,
     EventView,
     FileEntry,
@@ -59,9 +58,11 @@ from trainforge.api import (
     UpdateRequest,
 )
 from trainforge.http1 import LOST
+from trainforge.refusals import ApiError, refusal
 from trainforge.sockets import NoDaemon
 from trainforge.states import JobState
 from trainforge.transport import Answer, Request, Stream, Transport
+from trainforge.uploads import put_request
 
 __all__ = ["ApiError", "Client", "NoDaemon"]
 
@@ -71,20 +72,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SILENCE = 45.0  # seconds: three heartbeats of an event stream
 HASHES_AT_ONCE = 50_000
-MIB = 1024 * 1024
-
-
-class ApiError(Exception):
-    """The daemon refused; nothing was changed. `details` names each mistake in what was sent."""
-
-    def __init__(
-        self, code: ErrorCode, message: str, details: tuple[ErrorDetail, ...] = (), status: int = 0
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.details = details
-        self.status = status
 
 
 class Client:
@@ -267,15 +254,7 @@ class Client:
 
         `open` is called again for each try.
         """
-        with open() as file:
-            small = file.read(MIB)
-            size = file.seek(0, os.SEEK_END)
-        target = f"/v1/files/{quote(sha256)}"
-        if len(small) == size:
-            request = Request("PUT", target, lambda: small)
-        else:
-            request = Request("PUT", target, lambda: _pieces(open, size), size)
-        self._checked(self._transport.ask(request))
+        self._checked(self._transport.ask(put_request(sha256, open)))
 
     def upload(self, entries: Iterable[FileEntry], open: Callable[[FileEntry], BinaryIO]) -> int:
         """Store what the daemon lacks of these files; returns how many contents were sent."""
@@ -324,16 +303,19 @@ class Client:
 
     def _checked(self, answer: Answer) -> Answer:
         if answer.status >= 400:
-            raise _error(answer.status, answer.body)
+            raise refusal(answer.status, answer.body)
         return answer
 
     def _open(self, target: str, headers: dict[str, str], timeout: float | None) -> Stream:
         stream = self._transport.open(target, headers, timeout)
-        if stream.status >= 400:
-            body = stream.read_all()
+        if stream.status < 400:
+            return stream
+        try:
+            raise refusal(stream.status, stream.read_all())
+        except LOST as error:
+            raise self._transport.lost(error) from error
+        finally:
             stream.close()
-            raise _error(stream.status, body)
-        return stream
 
     def _open_events(self, target: str, place: int | None) -> Stream:
         headers = {"Accept": "text/event-stream"}
@@ -355,27 +337,6 @@ class Client:
             after = page.next
 
 
-class _Error(msgspec.Struct):
-    code: str
-    message: str
-    details: tuple[ErrorDetail, ...] = ()
-
-
-class _ErrorAnswer(msgspec.Struct):
-    error: _Error
-
-
-def _error(status: int, body: bytes) -> ApiError:
-    """A code that this version does not know (the daemon is newer) reads as `internal`."""
-    try:
-        error = msgspec.json.decode(body, type=_ErrorAnswer).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ApiError(ErrorCode.INTERNAL, f"the daemon answered {status} without saying why", (), status)
-    known = error.code in ErrorCode.__members__.values()
-    code = ErrorCode(error.code) if known else ErrorCode.INTERNAL
-    return ApiError(code, error.message, error.details, status)
-
-
 def _events(job: int | None) -> str:
     return "/v1/events" if job is None else f"/v1/jobs/{job}/events"
 
@@ -384,15 +345,3 @@ def _target(path: str, query: dict[str, Any]) -> str:
     """Parameters that are None or empty are left out."""
     given = {k: str(v).lower() if v is True else v for k, v in query.items() if v not in (None, "", [])}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
-
-
-def _pieces(open: Callable[[], BinaryIO], size: int) -> Iterator[bytes]:
-    """Exactly `size` bytes, as was announced; a file that has shrunk since cannot be sent."""
-    left = size
-    with open() as file:
-        while left:
-            piece = file.read(min(left, MIB))
-            if not piece:
-                raise OSError(f"{getattr(file, 'name', 'the file')} has become shorter while it was read")
-            left -= len(piece)
-            yield piece

@@ -156,7 +156,7 @@ def _file(fields: dict[str, Any]) -> File:
     name, size, sha256 = fields["name"], fields["size"], fields["sha256"]
     if type(name) is not str or type(size) is not int or type(sha256) is not str:
         raise ValueError
-    if name in ("", ".", "..", MANIFEST) or "/" in name or "\0" in name:
+    if name in ("", ".", "..", MANIFEST) or "/" in name or "\0" in name or not name.isprintable():
         raise ValueError
     return File(name, size, sha256)
 

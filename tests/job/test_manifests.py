@@ -123,7 +123,7 @@ def test_damaged_bytes_are_seen_by_verifying(tmp_path: Path) -> None:
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s")
-    for name in ("../secret", "/etc/passwd", "..", "", "manifest.json"):
+    for name in ("../secret", "/etc/passwd", "..", "", "manifest.json", "\ud800", "a\0"):
         path = lay(tmp_path, 1, 1.0, files=(File(name, 1, "0" * 64),))
         assert manifests.read_checkpoint(str(path)).problem == "manifest.json is damaged"
         (path / "manifest.json").unlink()

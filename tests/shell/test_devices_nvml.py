@@ -222,6 +222,10 @@ async def test_gpus_are_numbered_anew_when_one_has_gone(standin: Standin) -> Non
 
         assert [(s.uuid, s.index) for s in await inventory.sample()] == [(zero.uuid, 0), (two.uuid, 1)]
 
+        standin.say(gpu(0))
+
+        assert [(s.uuid, s.index) for s in await inventory.sample()] == [(zero.uuid, 0)]
+
 
 @pytest.mark.parametrize(
     ("code", "words"),

@@ -12,13 +12,11 @@ import msgspec
 
 from tests.shell.fake_service import FakeService
 from tests.shell.web import served
-from trainforged.web.app import TABLE, make_app
-from trainforged.web.context import CONTEXT
+from trainforged.web.app import TABLE, describe, make_app
 
 
 def document() -> dict[str, Any]:
-    app = make_app(FakeService())
-    found: dict[str, Any] = json.loads(msgspec.json.encode(app[CONTEXT].openapi))
+    found: dict[str, Any] = json.loads(msgspec.json.encode(describe()))
     return found
 
 

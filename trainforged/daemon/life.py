@@ -40,6 +40,7 @@ from trainforged.daemon.views import Views
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
+from trainforged.execution import library
 from trainforged.execution.environments import Environments
 from trainforged.execution.files import Files
 from trainforged.execution.supervisor import Supervisor
@@ -173,6 +174,7 @@ class Daemon:
             store=self._store,
             files=files,
             environments=Environments(self._state_dir / "environments"),
+            library=library.ensure(self._state_dir),
             job_dir=self._job_dir,
             simulated=inventory.simulated,
             output_limit=lambda: int(self._settings.limits.output),

@@ -37,6 +37,7 @@ class Preparation:
         store: JobStore,
         files: Files,
         environments: Environments,
+        library: Path,
         job_dir: Callable[[int], Path],
         simulated: bool,
         output_limit: Callable[[], int],
@@ -44,6 +45,7 @@ class Preparation:
         self._store = store
         self._files = files
         self._environments = environments
+        self._library = library
         self._job_dir = job_dir
         self._simulated = simulated
         self._output_limit = output_limit
@@ -81,6 +83,7 @@ class Preparation:
                 cwd=str(cwd),
                 job_dir=str(home),
                 attempt_dir=str(folder),
+                library=str(self._library),
                 checkpoint_dir=str(home / "checkpoints"),
                 run_id=hashlib.sha256(f"{home}\0{submission.request_id}".encode()).hexdigest()[:12],
                 port=free_port(),

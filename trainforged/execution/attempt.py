@@ -23,7 +23,7 @@ import msgspec
 
 from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
-from trainforged.execution import leftovers, library
+from trainforged.execution import leftovers
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Vanished
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
 from trainforged.execution.spawn import Spawned, reap_at_end, spawn
@@ -144,7 +144,6 @@ class Attempt:
     def _lay_out(self) -> None:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._means.reached("folder made")
-        library.install(self._folder.path)
 
     def _spawn(self, launch: Launch) -> Spawned:
         assert self._start is not None

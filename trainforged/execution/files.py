@@ -34,7 +34,6 @@ from trainforged.execution.threads import in_thread
 
 _YOUNG = 3600.0  # seconds since its last use for which a content is kept though nothing names it
 _FRESH = 60.0  # seconds for which a mark of use is not renewed
-_SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
 class Files:
@@ -47,7 +46,9 @@ class Files:
         self._lock = threading.Lock()  # over `_pending`, and over use and removal of one content
         self._settling = threading.Lock()
         self._copier = Copier(self._place)
-        self._make_folders()
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        os.mkdir(self._incoming, mode=0o700)
 
     def missing(self, hashes: Iterable[str]) -> tuple[str, ...]:
         """Those that the store lacks, each once. Takes a few µs for each. Raises BadManifest."""
@@ -124,18 +125,19 @@ class Files:
                     freed += _remove_if_old(path)
         with self._settling, self._lock:  # given up before anything named them
             for sha256 in list(self._pending):
-                if removed := _remove_if_old(f"{self._incoming}/{sha256}"):
+                freed += _remove_if_old(f"{self._incoming}/{sha256}")
+                if not os.path.exists(f"{self._incoming}/{sha256}"):
                     self._pending.discard(sha256)
-                    freed += removed
         return freed
 
     def _place(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"
 
     def _contents(self) -> Iterator[str]:
-        for shard in _SHARDS:
-            with os.scandir(f"{self._root}/{shard}") as entries:
-                yield from [entry.path for entry in entries]
+        for shard in os.listdir(self._root):
+            if shard != "incoming":
+                with os.scandir(f"{self._root}/{shard}") as entries:
+                    yield from [entry.path for entry in entries]
 
     def _use(self, sha256: str) -> bool:
         """Mark it as used; False if it is not there."""
@@ -153,12 +155,14 @@ class Files:
         content.complete(durable=durable)
         if durable:
             with self._settling, told_plainly():  # who sees the name there waits for it to be durable
+                self._make_shards((sha256,))
                 content.name(self._place(sha256))
                 sync_folder(f"{self._root}/{sha256[:2]}")
         else:
-            content.name(f"{self._incoming}/{sha256}")
             with self._lock:
-                self._pending.add(sha256)
+                if not self._use(sha256):  # else it came twice at once, and the other may be on its way
+                    content.name(f"{self._incoming}/{sha256}")
+                    self._pending.add(sha256)
 
     def _secure(self, hashes: tuple[str, ...]) -> tuple[str, ...]:
         with self._settling, told_plainly():
@@ -170,18 +174,20 @@ class Files:
     def _settle(self, waiting: Collection[str]) -> None:
         """Bytes, then names, then the folders of the names."""
         sync_files([f"{self._incoming}/{sha256}" for sha256 in waiting], self._root)
+        self._make_shards(waiting)
         for sha256 in waiting:
             with self._lock:
                 os.rename(f"{self._incoming}/{sha256}", self._place(sha256))
                 self._pending.discard(sha256)
         sync_files({f"{self._root}/{sha256[:2]}" for sha256 in waiting}, self._root)
 
-    def _make_folders(self) -> None:
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
-        for name in {"incoming", *_SHARDS}.difference(os.listdir(self._root)):
+    def _make_shards(self, hashes: Iterable[str]) -> None:
+        """The folders of these contents; called by one thread at a time."""
+        new = {sha256[:2] for sha256 in hashes}.difference(os.listdir(self._root))
+        for name in new:
             os.mkdir(f"{self._root}/{name}", mode=0o700)
-        sync_folder(self._root)
+        if new:
+            sync_folder(self._root)
 
 
 def _last_use(status: os.stat_result) -> float:

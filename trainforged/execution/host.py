@@ -18,7 +18,6 @@ from trainforge import protocol as p
 from trainforge.api import ShellState
 from trainforge.spec import JobSpec
 from trainforged.core.messages import StartAttempt
-from trainforged.execution import library
 from trainforged.execution.launch import OUTPUT_LIMIT, CannotStart, Launch
 
 LAUNCHER_PATIENCE = 24 * 3600  # seconds: how long a stop may take is for the shim to say
@@ -49,6 +48,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     job_dir: str
     attempt_dir: str
     checkpoint_dir: str
+    library: str  # the folder that `library.ensure` gave
     run_id: str  # the same for all attempts of a job, and no other job's anywhere
     port: int  # free, for the ranks to meet at
     cores: int  # of the machine, really
@@ -108,7 +108,7 @@ def environment(setting: Setting, ranks: int) -> dict[str, str]:
     base = {name: value for name, value in given.items() if name not in leaked(given)}
     chosen = {**base, **setting.spec.environment.env}
     env = {**setting.spec.environment.env, **_of_job(setting), **_of_machine(setting, ranks)}
-    env["PYTHONPATH"] = _paths(f"{setting.attempt_dir}/{library.FOLDER}", chosen.get("PYTHONPATH"))
+    env["PYTHONPATH"] = _paths(setting.library, chosen.get("PYTHONPATH"))
     bin_dir = os.path.dirname(setting.python)
     if setting.spec.environment.python == "isolated":
         env["VIRTUAL_ENV"] = os.path.dirname(bin_dir)

@@ -57,7 +57,8 @@ async def follow(
 
 
 class Log:
-    """A place in the output (its beginning, or that of its last `lines` lines), which moves on with `read`."""
+    """A place in the output, which moves on with `read`: at first its beginning, or where its last `lines`
+    lines begin."""
 
     def __init__(self, folder: Path, name: str, lines: int | None = None) -> None:
         self._folder = folder

@@ -1,8 +1,8 @@
 """Where a job stands, and how long it still takes, from what it reported. Pure.
 
 The rate is measured within one attempt, from its first report on: starting up, compiling and loading
-data do not count. A window of the newer half of the attempt (ten minutes at least) lets the rate
-follow what changed without being misled by a pause for evaluation.
+data do not count. The window is the newest quarter of the attempt, ten minutes at least: the
+rate follows what changed, and is not misled by a pause for evaluation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from trainforge.api import Progress
 from trainforged.storage.recordlines import Phase, Record, Report
 
 MOST_MARKS = 64
+WINDOW = 0.25  # of the attempt's time
 SHORTEST_WINDOW = 600.0  # seconds
 MOST_METRICS = 256  # latest values shown with the progress
 MOST_PHASES = 16  # nested in each other
@@ -147,7 +148,7 @@ def _steps_per_second(pace: Pace) -> float | None:
     last = pace.last
     if last is None or last.step is None or not pace.marks:
         return None
-    since = last.time - max(SHORTEST_WINDOW, (last.time - pace.marks[0].time) / 2)
+    since = last.time - max(SHORTEST_WINDOW, (last.time - pace.marks[0].time) * WINDOW)
     for mark in pace.marks:
         if mark.time >= since and mark.step is not None and mark.time < last.time:
             return (last.step - mark.step) / (last.time - mark.time)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -77,9 +77,7 @@ class Stopping(Line, frozen=True, kw_only=True, tag=protocol.STOPPING):
 
 Record = Report | Phase | Resumed | Checkpoint | CheckpointSkipped | Stopping
 
-_KINDS = {
-    kind.__struct_config__.tag for kind in (Report, Phase, Resumed, Checkpoint, CheckpointSkipped, Stopping)
-}
+_KINDS = [kind.__struct_config__.tag for kind in get_args(Record)]
 _decode = msgspec.json.Decoder(Record).decode
 
 
@@ -107,7 +105,8 @@ def _parse_patiently(line: bytes) -> Record | Rubbish:
         return Rubbish.UNKNOWN_KIND
     try:
         record = msgspec.convert(_with_numbers(tree), Record)
-    except (msgspec.ValidationError, OverflowError):
+        msgspec.json.encode(record)  # a text that is no Unicode could not be stored
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return Rubbish.MALFORMED
     return record if 0.0 <= record.time <= _LAST_TIME else Rubbish.MALFORMED
 

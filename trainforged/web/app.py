@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+from typing import Any
 
 from aiohttp import web
 
@@ -11,6 +13,7 @@ from trainforged.web import routes_files, routes_jobs, routes_machine, routes_ou
 from trainforged.web.context import CONTEXT, Context
 from trainforged.web.guard import Handler, guard
 from trainforged.web.limits import Limits
+from trainforged.web.openapi import openapi
 from trainforged.web.routing import Route
 from trainforged.web.service import Service
 
@@ -23,12 +26,18 @@ TABLE: tuple[Route, ...] = tuple(
 def make_app(service: Service, limits: Limits | None = None) -> web.Application:
     """Serve it with `serving.serve_unix`, which brings the bounds on connections."""
     app = web.Application(middlewares=[guard])
-    context = Context(service, limits or Limits())
+    context = Context(service, limits or Limits(), describe)
     app[CONTEXT] = context
     for route in TABLE:
         app.router.add_route(route.method, route.path, _handler(route, context))
     app.on_shutdown.append(_end_streams)
     return app
+
+
+@functools.cache
+def describe() -> dict[str, Any]:
+    """The API's description; made when it is first asked for."""
+    return openapi(TABLE)
 
 
 def _handler(route: Route, context: Context) -> Handler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +17,12 @@ SMALL = 64 * 1024  # bodies up to here are not counted: the number of connection
 
 
 class Context:
-    """One per application."""
+    """One per application. `describe` gives the API's description."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, describe: Callable[[], dict[str, Any]]) -> None:
         self.service = service
         self.limits = limits
+        self.describe = describe
         self.requests: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
         self.streams: set[asyncio.Task[Any]] = set()  # handlers whose answer goes on and on
         self._bodies = Budget(max(limits.bodies_in_memory, limits.json_body))

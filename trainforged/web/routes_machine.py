@@ -45,7 +45,7 @@ async def disk(call: Call[None, None]) -> DiskAnswer:
 
 @routes.add("GET", "/v1/openapi.json", "This document")
 async def openapi(call: Call[None, None]) -> dict[str, Any]:
-    return call.context.openapi
+    return call.context.describe()
 
 
 @routes.add("GET", "/metrics", "Figures for Prometheus", content=("text/plain",))

@@ -1,6 +1,7 @@
 """When to ask and when to kill: the course of one attempt's end. Decides only.
 
     running ──order──► asked: TERM to the main process ──grace──► KILL
+       │                 ├─ all ranks have ended: KILL to their launcher, which has nothing left to do
        │                 └─ the main process ends: TERM to what is left, for the rest of the grace
        ├─ the main process ends with 0: TERM to what is left ──LINGER──► KILL
        ├─ it ends otherwise: KILL what is left
@@ -17,6 +18,7 @@ PATIENCE = 0.5  # between a rank's death and the end of the others
 
 TERM_MAIN = "term_main"
 TERM_ALL = "term_all"
+KILL_MAIN = "kill_main"
 KILL = "kill"
 
 
@@ -54,6 +56,10 @@ class Course:
         if self.orderly and not self.ordered:
             self._failing = True
             self.deadline = now + PATIENCE
+
+    def ranks_over(self) -> str | None:
+        """Every rank has ended. A launcher that was told to stop needs 2 s more, and a traceback."""
+        return KILL_MAIN if self.ordered and not (self.main_over or self.killing) else None
 
     def main_ended(self, now: float, success: bool) -> str | None:
         self.main_over = True

@@ -44,13 +44,13 @@ def exit_fields(status: int) -> dict[str, int]:
 class Ranks:
     """The ranks of one attempt. `watch(fd, handler)` calls the handler whenever fd is readable."""
 
-    def __init__(self, folder: str, count: int, watch: Watch, failed: Callable[[], None]) -> None:
+    def __init__(self, folder: str, count: int, watch: Watch, ended: Callable[[bool], None]) -> None:
         self.address = f"trainforge-ranks-{os.getpid()}-{os.urandom(8).hex()}"
         self.ends: list[dict[str, Any]] = []  # in order
         self._folder = folder
         self._count = count
         self._watch = watch
-        self._failed = failed  # called when one ends with anything but 0
+        self._say_ended = ended  # called when one has ended: with 0?
         self._pids: dict[int, int] = {}  # pid → rank, of those that run
         self._pidfds: dict[int, int] = {}
         self._greeters: dict[int, tuple[socket.socket, bytes]] = {}
@@ -65,6 +65,11 @@ class Ranks:
     def running(self) -> bool:
         return bool(self._pids)
 
+    @property
+    def over(self) -> bool:
+        """All of them have been, and have ended."""
+        return len(self.ends) == self._count
+
     def reaped(self, pid: int, status: int) -> None:
         """The shim, as its parent by now, learnt how a process ended; perhaps it was a rank."""
         if pid in self._pids:
@@ -76,9 +81,7 @@ class Ranks:
         for fd in list(self._greeters):
             self._listen_to(fd)
         for pid in list(self._pids):
-            stat = processes.read_stat(pid)
-            if stat is None or stat.over:
-                self._died(pid)
+            self._died(pid)
 
     def _accept(self) -> None:
         while len(self._greeters) < MOST_GREETERS:
@@ -129,7 +132,8 @@ class Ranks:
 
     def _died(self, pid: int) -> None:
         stat = processes.read_stat(pid)
-        self._ended(pid, stat.exit_code if stat is not None and stat.over else None)
+        if stat is None or stat.over:
+            self._ended(pid, None if stat is None else stat.exit_code)
 
     def _ended(self, pid: int, status: int | None) -> None:
         rank = self._pids.pop(pid)
@@ -141,8 +145,7 @@ class Ranks:
             status = self._written(rank)
         error = "ended without a status that anyone could read" if status is None else None
         self.ends.append(rank_end(rank, pid, status, error))
-        if status != 0:
-            self._failed()
+        self._say_ended(status == 0)
 
     def _written(self, rank: int) -> int | None:
         """The wait status after what the rank's wrapper wrote; it writes only when it leaves by itself."""

@@ -88,7 +88,7 @@ class Shim:
         for source in self._output.sources:
             self._watch(source.fd, source.pump)
         if ranks > 1:
-            self._ranks = Ranks(self._folder, ranks, self._watch, self._rank_failed)
+            self._ranks = Ranks(self._folder, ranks, self._watch, self._rank_ended)
             self._ends = self._ranks.ends
         argv, cwd = self._order["argv"], self._order["cwd"]
         self._main, self._report = child.start(argv, self._environment(), cwd, self._output.descriptor)
@@ -212,12 +212,17 @@ class Shim:
         except (ValueError, KeyError, TypeError):
             return float(self._order["grace"])
 
-    def _rank_failed(self) -> None:
-        self._course.rank_failed(time.monotonic())
+    def _rank_ended(self, success: bool) -> None:
+        if not success:
+            self._course.rank_failed(time.monotonic())
+        if self._ranks is not None and self._ranks.over:
+            self._do(self._course.ranks_over())
 
     def _do(self, what: str | None) -> None:
         if what == course.TERM_MAIN and self._main is not None:
             _ask([self._main])
+        elif what == course.KILL_MAIN and self._main is not None:
+            processes.send([self._main], signal.SIGKILL)
         elif what == course.TERM_ALL:
             _ask(descendants())
         elif what == course.KILL:
@@ -244,6 +249,8 @@ class Shim:
         failed = [end for end in self._ends if end.get("exit_code") != 0]
         if self._status and failed:
             return {key: failed[0][key] for key in ("exit_code", "signal") if key in failed[0]}
+        if self._course.ordered and self._ranks is not None and self._ranks.over:
+            return {"exit_code": 0}
         return {} if self._status is None else exit_fields(self._status)
 
     def _write_end(self, end: dict[str, Any]) -> None:

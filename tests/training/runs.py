@@ -1,0 +1,180 @@
+"""Real runs of train.py in processes of their own, quickly: torch is imported once, and then forked.
+
+A run sees what a job sees: variables, an attempt's folder for its records, a folder for checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from trainforge import protocol
+
+SCRIPT = Path(__file__).parents[2] / "training" / "train.py"
+DEADLINE = 90.0  # seconds: far more than any run takes on a busy machine
+
+nursery = multiprocessing.get_context("forkserver")
+nursery.set_forkserver_preload(["train", "tests.training.runs"])
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition gives something true, and return it."""
+    deadline = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
+        time.sleep(0.005)
+    return found
+
+
+def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
+    """Runs in the new process, and leaves it as the script does."""
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = [str(SCRIPT)]
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+class Run:
+    """The processes of one attempt."""
+
+    def __init__(self, folder: Path, attempt: int, ranks: int, env: dict[str, str]) -> None:
+        self.attempt = folder / f"attempt-{attempt}"
+        self.attempt.mkdir()
+        self.log = self.attempt / "output.log"
+        with contextlib.closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        common = {
+            "PATH": os.environ["PATH"],
+            "CUDA_VISIBLE_DEVICES": "",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": str(ranks),
+            protocol.ATTEMPT_DIR: str(self.attempt),
+            protocol.CHECKPOINT_DIR: str(folder / "checkpoints"),
+            protocol.CHECKPOINT_KEEP: "1",
+            **env,
+        }
+        self.processes = [
+            nursery.Process(
+                target=become_rank,
+                args=({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, folder, self.log),
+            )
+            for rank in range(ranks)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        path = self.attempt / protocol.RECORDS.format(rank=0)
+        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+        return [record for record in map(json.loads, whole.splitlines()) if record["kind"] == kind]
+
+    def reach(self, step: int) -> None:
+        """Wait until the run has reported this step."""
+        until(
+            lambda: any(report["step"] >= step for report in self.records(protocol.REPORT)) or self.left,
+            f"step {step}: {self.output}",
+        )
+        assert not self.left, self.output
+
+    def terminate(self, rank: int = 0) -> None:
+        pid = self.processes[rank].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+
+    @property
+    def left(self) -> bool:
+        return any(process.exitcode is not None for process in self.processes)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def end(self) -> list[int]:
+        """Wait for all ranks; returns their exit codes."""
+        for process in self.processes:
+            process.join(DEADLINE)
+        return [process.exitcode if process.exitcode is not None else -1000 for process in self.processes]
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+class Job:
+    """Attempts that share a folder of checkpoints."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        folder.mkdir()
+        self.folder, self.env = folder, env
+        self.runs: list[Run] = []
+
+    def start(self, ranks: int = 1, **env: object) -> Run:
+        texts = {name: str(value) for name, value in env.items()}
+        run = Run(self.folder, len(self.runs) + 1, ranks, {**self.env, **texts})
+        self.runs.append(run)
+        return run
+
+    def complete(self, ranks: int = 1, **env: object) -> Run:
+        """Start a run and see it end well."""
+        run = self.start(ranks, **env)
+        codes = run.end()
+        assert codes == [0] * ranks, run.output
+        return run
+
+    def state(self) -> dict[str, Any]:
+        """What the newest checkpoint holds."""
+        import torch
+
+        newest = max((self.folder / "checkpoints").glob("step-*"))
+        loaded: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True)
+        return loaded
+
+
+class Runs:
+    """Makes jobs, each in a folder of its own."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder, self.data = folder, data
+        self.jobs: list[Job] = []
+
+    def job(self, **env: object) -> Job:
+        """A run of three epochs of ten steps, small in every way, unless `env` says otherwise."""
+        small = {
+            "DATA_DIR": self.data, "MODEL": "resnet20", "EPOCHS": 3, "BATCH_SIZE": 16, "REPORT_INTERVAL": 1,
+            "LEARNING_RATE": 0.02, "MIXED_PRECISION": False, "CHECKPOINT_INTERVAL": "off",
+        }  # fmt: skip
+        texts = {name: str(value) for name, value in {**small, **env}.items()}
+        job = Job(self.folder / f"job-{len(self.jobs) + 1}", texts)
+        self.jobs.append(job)
+        return job
+
+    def __enter__(self) -> Runs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for job in self.jobs:
+            for run in job.runs:
+                run.kill()
