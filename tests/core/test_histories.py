@@ -216,3 +216,13 @@ def test_two_events_in_one_batch_are_one_decision(release: str) -> None:
         replies = world.tell(released, ended)
         assert isinstance(replies[0], m.Refused)
         assert world.where(other) is JobState.QUEUED
+
+
+def test_an_ended_job_is_ended_also_while_its_lease_is_released() -> None:
+    world = World(gpus=1)
+    job = world.submit()
+    world.start(job)
+    world.end(job, release=False, exit_code=0)
+    for request in (m.CancelRequested, m.HoldRequested, m.ReleaseRequested):
+        (reply,) = world.tell(request(time=world.now, job=job))
+        assert reply == m.Refused(code="conflict", message="job 1 has ended: succeeded")

@@ -44,7 +44,7 @@ def _add(draft: Draft, time: float, new: m.NewJob) -> int:
 
 def cancel_requested(draft: Draft, event: m.CancelRequested) -> m.Reply:
     job = draft.job(event.job)
-    if job is None:
+    if job is None or job.state.ended:
         return _no_such(draft, event.job)
     if job.state.live:
         stop(draft, job, event.time, EndReason.CANCELLED, 0.0 if event.now else job.recovery.grace)
@@ -55,7 +55,7 @@ def cancel_requested(draft: Draft, event: m.CancelRequested) -> m.Reply:
 
 def hold_requested(draft: Draft, event: m.HoldRequested) -> m.Reply:
     job = draft.job(event.job)
-    if job is None:
+    if job is None or job.state.ended:
         return _no_such(draft, event.job)
     if job.stopping_for is not None:
         return m.Refused(code="conflict", message=f"job {job.id} is already stopping")
@@ -71,7 +71,7 @@ def hold_requested(draft: Draft, event: m.HoldRequested) -> m.Reply:
 
 def release_requested(draft: Draft, event: m.ReleaseRequested) -> m.Reply:
     job = draft.job(event.job)
-    if job is None:
+    if job is None or job.state.ended:
         return _no_such(draft, event.job)
     draft.put(replace(job, state=move(job.state, Trigger.RELEASE), reason=None))
     draft.note(event.time, "job_released", "released", job.id)
