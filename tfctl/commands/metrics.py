@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     job_argument(parser)
     parser.add_argument("--name", action="append", default=[], metavar="M", help="only this series")
     parser.add_argument("--plot", action="store_true", help="draw the curves")
-    parser.add_argument("--json", action="store_true", help="one JSON document, with all points")
+    parser.add_argument("--json", action="store_true", help="one JSON document, up to 10,000 points of each")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _fetch(client: Client, args: argparse.Namespace) -> tuple[list[JobView], list[MetricsAnswer]]:
     ids = select(client, args.jobs)
-    points = 1_000_000 if args.json else 1000
+    points = 10_000 if args.json else 1000
     return [client.job(i) for i in ids], [client.metrics(i, args.name, points=points) for i in ids]
 
 

@@ -1,0 +1,255 @@
+"""The commands as a user types them, against the real daemon: output, exit codes, what reaches the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import RealDaemon, own_path
+from trainforge.states import JobState
+
+JOB_FILE = """\
+project:
+  name: shapes
+training:
+  script: train.py
+resources:
+  gpu: 1
+env:
+  BATCH_SIZE: 0512
+"""
+SCRIPT = """\
+import os, trainforge
+from helper import WORD
+for step in range(1, 6):
+    trainforge.report(step=step, steps=5, loss=1 / step)
+print(WORD, os.environ["BATCH_SIZE"], os.environ["RANK"], os.environ["WORLD_SIZE"], os.getcwd())
+"""
+
+
+@pytest.fixture
+def project(daemon: RealDaemon) -> Path:
+    folder = daemon.folder / "shapes"
+    folder.mkdir()
+    (folder / "trainforge.yaml").write_text(JOB_FILE)
+    (folder / "train.py").write_text(SCRIPT)
+    (folder / "helper.py").write_text("WORD = 'frozen'\n")
+    return folder
+
+
+def test_a_project_is_frozen_when_it_is_submitted(daemon: RealDaemon, project: Path) -> None:
+    assert daemon.tfctl("submit", "--hold", str(project)).stdout == "submitted job 1 (shapes)\n"
+    (project / "helper.py").write_text("WORD = 'edited'\n")
+    daemon.tfctl("release", "1")
+    assert daemon.tfctl("wait", "1").stdout == "job 1 (shapes) succeeded\n"
+    assert daemon.tfctl("logs", "1").stdout == f"frozen 0512 0 1 {daemon.state_dir}/jobs/1/project\n"
+    assert daemon.tfctl("submit", cwd=project).stdout == "submitted job 2 (shapes)\n"
+    daemon.tfctl("wait", "2")
+    assert daemon.tfctl("logs", "2").stdout.startswith("edited")
+
+
+def test_what_a_job_writes_stays_its_own(daemon: RealDaemon, project: Path) -> None:
+    (project / "train.py").write_text("open('helper.py', 'a').write('#')\n")
+    for _ in range(2):
+        daemon.tfctl("submit", cwd=project)
+    daemon.tfctl("wait", "1-2")
+    copies = [daemon.state_dir / "jobs" / str(job) / "project" / "helper.py" for job in (1, 2)]
+    assert [copy.read_text() for copy in copies] == ["WORD = 'frozen'\n#"] * 2
+    assert (project / "helper.py").read_text() == "WORD = 'frozen'\n"
+
+
+def test_a_mistaken_file_is_refused_whole_with_every_mistake(daemon: RealDaemon, project: Path) -> None:
+    mistakes = "resources:\n  gpus: 2\n  memory: lots\nrecovery: {hang_timeout: auto}\n"
+    (project / "bad.yaml").write_text(mistakes)
+    done = daemon.tfctl("submit", "-f", "trainforge.yaml", "-f", "bad.yaml", cwd=project, check=False)
+    assert done.returncode == 2
+    assert "bad.yaml:2: resources.gpus: unknown key; did you mean gpu?" in done.stderr
+    assert "bad.yaml:3: resources.memory: expected a size" in done.stderr
+    assert "not yet" in done.stderr
+    assert daemon.tfctl("status", "--json").stdout == '{"jobs":[]}\n'
+
+
+def test_a_sweep_queues_the_grid(daemon: RealDaemon, project: Path) -> None:
+    done = daemon.tfctl("submit", "--hold", "--sweep", "LR=0.1,0.2", "--sweep", "SEED=1,2,3", cwd=project)
+    assert done.stdout.count("submitted job") == 6
+    jobs = json.loads(daemon.tfctl("status", "--json").stdout)["jobs"]
+    with daemon.client() as client:
+        environments = [client.job(job["id"]).spec["environment"]["env"] for job in jobs]  # type: ignore[index]
+    assert sorted((env["LR"], env["SEED"]) for env in environments) == [
+        (rate, seed) for rate in ("0.1", "0.2") for seed in ("1", "2", "3")
+    ]
+
+
+def test_exit_codes(daemon: RealDaemon, project: Path) -> None:
+    daemon.tfctl("submit", "--", "false")
+    cases = {
+        ("wait", "1"): 1,
+        ("status", "77"): 5,
+        ("status", "no-such-name"): 5,
+        ("frobnicate",): 2,
+        ("submit", "nowhere"): 2,
+        ("yield", "1"): 2,
+        ("cancel", "1"): 2,
+        ("wait", "1", "--timeout", "90"): 2,
+        ("completion", "bash"): 0,
+    }
+    found = {words: daemon.tfctl(*words, check=False).returncode for words in cases}
+    assert found == cases
+    gone = daemon.tfctl("status", check=False, TRAINFORGE_SOCKET="/nonexistent")
+    assert (gone.returncode, gone.stdout) == (3, "")
+
+
+def test_status_to_a_pipe_is_plain_and_to_a_terminal_sized_to_it(daemon: RealDaemon) -> None:
+    job = daemon.command("sleep", "600", name="a-name-that-is-quite-long-for-a-narrow-terminal")
+    daemon.wait_for(job.id, JobState.RUNNING)
+    piped = daemon.tfctl("status").stdout.splitlines()
+    assert piped[0].split() == [
+        "JOB",
+        "NAME",
+        "USER",
+        "STATE",
+        "REASON",
+        "GPU",
+        "TRY",
+        "PROGRESS",
+        "ETA",
+        "ELAPSED",
+    ]
+    assert "a-name-that-is-quite-long-for-a-narrow-terminal" in piped[1]
+    shown = on_a_terminal(daemon, "status", columns=80)
+    assert max(len(line) for line in shown) <= 80
+    assert not any(line.endswith("…") and "JOB" in line for line in shown)
+
+
+def on_a_terminal(daemon: RealDaemon, *words: str, columns: int) -> list[str]:
+    """What a command writes to a terminal of this width, without escape codes."""
+    ours, theirs = pty.openpty()
+    env = os.environ | {
+        "TRAINFORGE_SOCKET": str(daemon.socket), "PATH": own_path(), "COLUMNS": str(columns), "NO_COLOR": "1",
+        "TERM": "xterm",
+    }  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "tfctl", *words], stdout=theirs, env=env)
+    os.close(theirs)
+    text = b""
+    try:
+        while data := os.read(ours, 65536):
+            text += data
+    except OSError:  # the terminal is gone with its last writer
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", text.decode()).splitlines()
+
+
+def test_metrics_are_listed_drawn_and_given_whole(daemon: RealDaemon, project: Path) -> None:
+    daemon.tfctl("submit", cwd=project)
+    daemon.tfctl("wait", "@")
+    table = daemon.tfctl("metrics", "@").stdout.splitlines()
+    assert table[1].split() == ["loss", "0.2", "0.2", "1", "5"]
+    series = json.loads(daemon.tfctl("metrics", "@", "--json").stdout)["series"]
+    assert [(s["name"], s["step"], s["value"][0]) for s in series] == [("loss", [1, 2, 3, 4, 5], 1.0)]
+    drawn = daemon.tfctl("metrics", "@", "--plot").stdout
+    assert "━━ loss 0.2" in drawn
+    assert any("⠀" < character <= "⣿" for character in drawn)
+
+
+def test_follow_shows_the_output_and_ends_with_the_job(daemon: RealDaemon, project: Path) -> None:
+    done = daemon.tfctl("submit", "--follow", cwd=project)
+    assert done.stdout.splitlines()[0] == "submitted job 1 (shapes)"
+    assert "frozen 0512" in done.stdout
+    assert done.stdout.splitlines()[-1] == "job 1 (shapes) succeeded: loss 0.2"
+    assert daemon.tfctl("submit", "--follow", "--", "false", check=False).returncode == 1
+
+
+def test_a_failing_script_is_explained(daemon: RealDaemon, project: Path) -> None:
+    (project / "train.py").write_text("def boom():\n    raise ValueError('the answer is 42')\nboom()\n")
+    daemon.tfctl("submit", "--set", "recovery.max_retries=0", cwd=project)
+    daemon.tfctl("wait", "@", check=False)
+    why = daemon.tfctl("why", "@").stdout
+    assert "failed (user error): rank 0 ValueError: the answer is 42" in why
+    assert "in boom" in why
+    assert "what to do: mend the script" in why
+
+
+def test_retry_takes_the_old_code_or_the_new(daemon: RealDaemon, project: Path) -> None:
+    (project / "train.py").write_text("import sys; sys.exit(1)\n")
+    daemon.tfctl("submit", "--set", "recovery.max_retries=0", cwd=project)
+    daemon.tfctl("wait", "1", check=False)
+    (project / "train.py").write_text("import os; print(os.environ['LR'])\n")
+    daemon.tfctl("retry", "1", "--env", "LR=0.3", "--code", "current")
+    assert daemon.tfctl("wait", "2").returncode == 0
+    assert daemon.tfctl("logs", "2").stdout == "0.3\n"
+    daemon.tfctl("retry", "1")
+    assert daemon.tfctl("wait", "3", check=False).returncode == 1
+
+
+def test_a_closed_pipe_is_not_an_error(daemon: RealDaemon) -> None:
+    for _ in range(3):
+        daemon.command("true", hold=True)
+    env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.socket), "PATH": own_path()}
+    line = f"{sys.executable} -m tfctl events | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_events_and_gpus_as_json(daemon: RealDaemon) -> None:
+    daemon.command("true", hold=True)
+    events = json.loads(daemon.tfctl("events", "--json").stdout)["events"]
+    assert events[-1]["type"] == "job_submitted"
+    gpus = json.loads(daemon.tfctl("gpus", "--json").stdout)["gpus"]
+    assert [(gpu["index"], gpu["state"]) for gpu in gpus] == [(0, "free"), (1, "free")]
+    assert all(gpu["simulated"] for gpu in gpus)
+
+
+def test_init_writes_a_project_that_runs_and_keeps_what_is_there(daemon: RealDaemon) -> None:
+    folder = daemon.folder / "mine"
+    daemon.tfctl("init", "mine", "--template", "blank", "--name", "first")
+    script = folder / "train.py"
+    script.write_text("print('mine')\n")
+    (folder / "trainforge.yaml").write_text("# kept\n" + (folder / "trainforge.yaml").read_text())
+    daemon.tfctl("init", "mine", "--template", "blank", "--name", "second")
+    assert script.read_text() == "print('mine')\n"
+    assert (folder / "trainforge.yaml").read_text().startswith("# kept\nproject:\n  name: second\n")
+    daemon.tfctl("submit", "mine", "--gpu", "0")
+    assert daemon.tfctl("wait", "@").stdout == "job 1 (second) succeeded\n"
+    daemon.tfctl("init", "mine", "--template", "blank", "--force")
+    assert "trainforge" in script.read_text()
+
+
+def test_a_daemon_starts_itself_for_a_user(tmp_path: Path) -> None:
+    env = {
+        "PATH": own_path(), "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path),
+    }  # fmt: skip
+
+    def tfctl(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tfctl", *words],
+            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+
+    if Path("/run/trainforge/trainforged.sock").exists():
+        pytest.skip("a daemon for the machine runs here")
+    assert tfctl("status").returncode == 3, "nothing to do: no daemon is started"
+    assert tfctl("submit", "--no-autostart", "--", "true").returncode == 3
+    first = tfctl("submit", "--", "sh", "-c", "echo started")
+    assert first.stdout == "submitted job 1 (sh)\n"
+    assert "started a daemon" in first.stderr
+    try:
+        assert tfctl("wait", "1").returncode == 0
+        assert tfctl("logs", "1").stdout == "started\n"
+        assert tfctl("submit", "--hold", "--", "true").stderr.count("started a daemon") == 0
+        assert tfctl("daemon", "stop").returncode == 0
+        again = tfctl("status")
+        assert again.returncode == 0, "a held job is unfinished: the daemon is started again"
+        assert "started a daemon" in again.stderr
+    finally:
+        tfctl("daemon", "stop")

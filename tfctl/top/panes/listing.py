@@ -1,0 +1,38 @@
+"""What panes of jobs have in common: the part of a list that is shown, and the mark of the chosen job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfctl.top.spans import STRONG, Span
+from trainforge.api import JobView
+
+MARK = "▸"
+
+
+def window(jobs: Sequence[JobView], rows: int, selected: JobView | None) -> Sequence[JobView]:
+    """`rows` of the jobs, from the first on, or so far down that the chosen one is the last."""
+    place = next((n for n, job in enumerate(jobs) if selected is not None and job.id == selected.id), 0)
+    first = max(0, place - rows + 1)
+    return jobs[first : first + rows]
+
+
+def mark(job: JobView, selected: JobView | None) -> Span:
+    return Span(MARK if selected is not None and job.id == selected.id else " ", STRONG)
+
+
+def name(job: JobView, selected: JobView | None) -> Span:
+    return Span(job.name, STRONG if selected is not None and job.id == selected.id else "")
+
+
+def counted(count: int, word: str, hidden: int, width: int) -> str:
+    """`12 RUNNING … and 7 more`, as long as there is room for."""
+    if hidden <= 0:
+        return f"{count or 'NOTHING'} {word}"
+    long = f"{count} {word} … and {hidden} more"
+    return long if len(long) <= width else f"{count} {word}, {hidden} more"
+
+
+def digits(jobs: Sequence[JobView]) -> int:
+    """The width of the numbers of these jobs."""
+    return max(3, max((len(str(job.id)) for job in jobs), default=0))
