@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.shell.storing import NOW, wait_until
 from trainforged.storage import records
-from trainforged.storage.errors import StorageBroken
+from trainforged.storage.errors import StorageDamaged
 from trainforged.storage.ingestion import Place
 from trainforged.storage.metrics import MetricStore
 from trainforged.storage.recordfiles import split
@@ -115,7 +115,9 @@ def values(store: MetricStore, job: int = 1, name: str = "loss", rank: int = 0) 
         (line(time=float("nan")), Rubbish.MALFORMED),
         (line(time=-1.0), Rubbish.MALFORMED),
         (line(time=1e300), Rubbish.MALFORMED),
-        (line("checkpoint", path=5), Rubbish.MALFORMED),
+        (line("checkpoint", path=5, step=1), Rubbish.MALFORMED),
+        (line("checkpoint", path="/c", step=float("nan")), Rubbish.MALFORMED),
+        (line("resumed", path="/c"), Rubbish.MALFORMED),
         (line("telemetry"), Rubbish.UNKNOWN_KIND),
         (b'{"time": 1}', Rubbish.UNKNOWN_KIND),
         (b'{"kind": ["report"], "time": 1}', Rubbish.UNKNOWN_KIND),
@@ -448,17 +450,20 @@ def test_a_damaged_store_is_set_aside_and_filled_again(tmp_path: Path, job: Job)
 def test_a_store_that_breaks_while_open_can_start_over(tmp_path: Path, job: Job) -> None:
     job.write(b"".join(report(n, loss=float(n)) for n in range(2000)))
     store = MetricStore(tmp_path / "metrics.db").open()
-    RecordReader(store).drain(job.live)
+    reader = RecordReader(store)
+    reader.gather([job.live])
     store.tidy()
     with open(tmp_path / "metrics.db", "r+b") as file:
         file.seek(8192)
         file.write(b"\xa5" * 40_000)
-    with pytest.raises(StorageBroken):
+    with pytest.raises(StorageDamaged):
         store.query(1)
-    aside = store.start_over()
+    aside = reader.start_over()
     assert aside.exists()
-    read_everything(RecordReader(store), tmp_path / "jobs")
-    assert len(values(store)) == 2000
+    assert reader.progress(1) is None
+    job.write(report(2000, loss=0.0))
+    assert [news.reports for news in reader.drain(job.live)] == [2001]
+    assert len(values(store)) == 2001
     store.close()
 
 

@@ -6,11 +6,12 @@ import argparse
 import os
 import re
 import shutil
+import site
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-import trainforge
+import tfctl
 from tfctl.failures import Failure
 
 TEMPLATES = ("image-classification", "blank")
@@ -42,16 +43,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def template(name: str) -> Path:
-    """The folder that holds the template: beside the package in a checkout, else among its data."""
-    checkout = Path(trainforge.__file__).parents[1]
-    installed = Path(sysconfig.get_path("data")) / "share" / "trainforge" / name
-    beside = (
-        checkout / "training" if name == "image-classification" else checkout / "tfctl" / "templates" / name
+    """The folder that holds the template: in a checkout where it is worked on, else installed as data."""
+    package, data = Path(tfctl.__file__).parent, Path(sysconfig.get_path("data"))
+    places = (
+        package / "templates" / name,
+        *([package.parent / "training"] if name == TEMPLATES[0] else []),
+        data / "share" / "trainforge" / name,
+        Path(site.getuserbase()) / "share" / "trainforge" / name,
     )
-    for folder in (beside, installed):
+    for folder in places:
         if (folder / "trainforge.yaml").exists():
             return folder
-    raise Failure(f"the template {name} is not part of this installation ({installed})", 1)
+    raise Failure(f"the template {name} is not part of this installation ({data})", 1)
 
 
 def _write(source: Path, target: Path, force: bool) -> Iterator[Path]:

@@ -19,7 +19,8 @@ from trainforged.storage.opening import Schema, prepare
 BUSY_SECONDS = 5.0  # how long another program (a person's sqlite3, say) is waited for
 IDLE_READERS = 4  # connections kept for the next reader
 LARGEST_GAP = 0.25  # share of free pages that is kept for new rows
-LARGEST_LOG = 64 * 2**20  # bytes that an emptied WAL file keeps
+LOG_PAGES = 4000  # in the WAL, after which a writer brings it into the file itself: one commit in hundreds
+LARGEST_LOG = 32 * 2**20  # bytes that an emptied WAL file keeps
 
 
 class Database:
@@ -42,8 +43,8 @@ class Database:
     def open(self) -> None:
         """Make the file if there is none, bring it up to date. Raises `StorageDamaged`, `StorageTooNew`."""
         prepare(self.path, self._schema)
-        self._is_open = True
-        with translated(self.path):
+        with translated(self.path), self._turn:
+            self._is_open = True
             self._writer = self._connect()
 
     def close(self) -> None:
@@ -60,9 +61,7 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, committed at the end of the block; an exception in it undoes all of it."""
-        with self._turn, translated(self.path):
-            connection = self._writer or self._connect()
-            self._writer = connection
+        with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -86,15 +85,22 @@ class Database:
 
     def give_back(self, pages: int = 1000) -> None:
         """Shorten the file by up to so many pages, where much of it holds nothing."""
-        with self.write() as connection:
+        with self._writing() as connection:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             (total,) = connection.execute("PRAGMA page_count").fetchone()
             if free > total * LARGEST_GAP:
-                connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+                connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # execute frees one page only
 
     def size(self) -> int:
         """Bytes on disk of the file and what SQLite keeps beside it."""
-        return sum(file.stat().st_size for file in family(self.path) if file.exists())
+        return sum(_size(file) for file in family(self.path))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._turn, translated(self.path):
+            if self._writer is None:
+                self._writer = self._connect()
+            yield self._writer
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -142,11 +148,19 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # the log comes and goes
+        return 0
 
 
 def family(path: Path) -> tuple[Path, Path, Path]:

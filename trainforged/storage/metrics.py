@@ -60,8 +60,8 @@ class MetricStore:
         self._database.close()
 
     def start_over(self) -> Path:
-        """Move the file aside and begin an empty one; for when another method says `StorageDamaged`.
-        Every `RecordReader` has to be made anew. Returns where the old file lies."""
+        """Move the file aside and begin an empty one; `RecordReader.start_over` does it for those who read
+        records into this. Returns where the old file lies."""
         with self._changing:
             self._database.close()
             path = self._database.path

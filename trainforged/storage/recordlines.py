@@ -54,13 +54,13 @@ class Phase(Line, frozen=True, kw_only=True, tag=protocol.PHASE):
 
 
 class Resumed(Line, frozen=True, kw_only=True, tag=protocol.RESUMED):
-    step: float | None = None
+    step: float
     path: str | None = None
 
 
 class Checkpoint(Line, frozen=True, kw_only=True, tag=protocol.CHECKPOINT):
     path: str
-    step: float | None = None
+    step: float
     size: int | None = None
     seconds: float | None = None
     metrics: dict[str, float] = {}

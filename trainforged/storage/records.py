@@ -7,6 +7,7 @@ that a job that reports much delays nobody.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,26 +57,28 @@ class _News(msgspec.Struct, frozen=True):
 
 
 class RecordReader:
-    """Reads records into a `MetricStore`. `gather`, `drain` and `forget` belong to one thread at a time,
-    and may wait for the disk; `progress` may be called from any."""
+    """Reads records into a `MetricStore`. Any thread may call any method; all but `progress` of a job that
+    is gathered from wait for the disk and for each other."""
 
     def __init__(self, store: MetricStore) -> None:
         self._store = store
         self._places: dict[tuple[int, int, int], Place] = {}
         self._tracked: dict[int, Tracked] = {}
         self._calls = 0
+        self._turn = threading.Lock()
 
     def gather(self, attempts: Sequence[LiveAttempt]) -> tuple[Gathered, ...]:
         """Take in what these attempts have written since the last time; one entry for each with news.
 
         Raises `StorageFull` or `StorageBroken`, having taken in nothing; the next call tries again.
         """
-        news, unread = self._read(attempts)
-        if not news:
-            return ()
-        refused = self._store.ingest([entry.reading for entry in news])
-        for entry in news:
-            self._remember(entry.reading)
+        with self._turn:
+            news, unread = self._read(attempts)
+            if not news:
+                return ()
+            refused = self._store.ingest([entry.reading for entry in news])
+            for entry in news:
+                self._remember(entry.reading)
         return tuple(
             _gathered(live, mine, refused[live.job], live in unread)
             for live in attempts
@@ -87,8 +90,10 @@ class RecordReader:
         gathered: list[Gathered] = []
         while news := self.gather([live]):
             gathered += news
-        self._places = {k: place for k, place in self._places.items() if k[:2] != (live.job, live.attempt)}
-        self._tracked.pop(live.job, None)
+        with self._turn:
+            ended = live.job, live.attempt
+            self._places = {key: place for key, place in self._places.items() if key[:2] != ended}
+            self._tracked.pop(live.job, None)
         return tuple(gathered)
 
     def progress(self, job: int, now: float | None = None) -> Progress | None:
@@ -105,9 +110,19 @@ class RecordReader:
 
     def forget(self, job: int) -> None:
         """Remove all of a removed job, from the store too."""
-        self._store.forget(job)
-        self._places = {key: place for key, place in self._places.items() if key[0] != job}
-        self._tracked.pop(job, None)
+        with self._turn:
+            self._store.forget(job)
+            self._places = {key: place for key, place in self._places.items() if key[0] != job}
+            self._tracked.pop(job, None)
+
+    def start_over(self) -> Path:
+        """As `MetricStore.start_over`, for when `gather` raised `StorageDamaged`. `read_everything` then
+        fills the new store."""
+        with self._turn:
+            aside = self._store.start_over()
+            self._places.clear()
+            self._tracked.clear()
+        return aside
 
     def _read(self, attempts: Sequence[LiveAttempt]) -> tuple[list[_News], list[LiveAttempt]]:
         """What is new, within the bounds, and the attempts that had to wait. Whoever had to wait comes
@@ -182,7 +197,7 @@ class RecordReader:
 
 def read_everything(reader: RecordReader, jobs: Path) -> None:
     """Read the records of all attempts below the folder `jobs` (`<state folder>/jobs`): what has been read
-    already is passed over, so that this fills a store that was lost."""
+    already is passed over, so that this fills a store that was lost. Others may gather meanwhile."""
     for live in attempts_below(jobs):
         reader.drain(live)
 
