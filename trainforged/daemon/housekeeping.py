@@ -42,6 +42,7 @@ from trainforged.web.errors import ApiProblem
 
 log = logging.getLogger(__name__)
 
+TIDY_EVERY = 60.0  # seconds; the log of what was committed is folded in before it grows long
 RETENTION_EVERY = 3600.0
 COLLECTION_EVERY = 86400.0
 AT_ONCE = 1000  # jobs removed in one round
@@ -139,20 +140,30 @@ class Housekeeping:
     # ---- in the background
 
     async def run(self) -> None:
-        """Retention every hour, collection every day, until cancelled."""
+        """Tidy storage, apply retention, collect contents, each in its own time, until cancelled."""
         await asyncio.to_thread(self._delete_leftovers)
-        collected = time.monotonic()
+        chores = (
+            (TIDY_EVERY, self._tidy),
+            (RETENTION_EVERY, self._retain),
+            (COLLECTION_EVERY, self._collect),
+        )
+        due = dict.fromkeys(chores, time.monotonic())
         while True:
-            try:
-                await self._retain()
-                await asyncio.to_thread(self._store.tidy)
-                await asyncio.to_thread(self._metrics.tidy)
-                if time.monotonic() - collected >= COLLECTION_EVERY:
-                    collected = time.monotonic()
-                    await asyncio.to_thread(self.collect)
-            except (StorageError, OSError) as error:
-                log.error("housekeeping: %s", error)
-            await asyncio.sleep(RETENTION_EVERY)
+            for chore in chores:
+                if time.monotonic() >= due[chore]:
+                    due[chore] = time.monotonic() + chore[0]
+                    try:
+                        await chore[1]()
+                    except (StorageError, OSError) as error:
+                        log.error("housekeeping: %s", error)
+            await asyncio.sleep(TIDY_EVERY)
+
+    async def _tidy(self) -> None:
+        await asyncio.to_thread(self._store.tidy)
+        await asyncio.to_thread(self._metrics.tidy)
+
+    async def _collect(self) -> None:
+        await asyncio.to_thread(self.collect)
 
     async def _retain(self) -> None:
         retention = self._retention()

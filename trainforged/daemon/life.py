@@ -186,7 +186,12 @@ class Daemon:
             self._clear,
         )
         self._records = RecordWatch(
-            reader, self._engine, self._live, self._attempt_dir, self._supervisor.usage
+            reader,
+            self._engine,
+            self._live,
+            self._attempt_dir,
+            self._supervisor.usage,
+            self._state_dir / "jobs",
         )
         self._devices = DeviceWatch(
             inventory, self._engine, self._live, self._settings.devices, self._supervisor.processes
@@ -279,6 +284,8 @@ class Daemon:
         self._spawn(self._devices.run())
         self._spawn(self._records.run())
         self._spawn(self._housekeeping.run())
+        if self._metrics.set_aside is not None:
+            self._spawn(self._records.rebuild())
         gc.collect()
         gc.freeze()  # what start-up made stays; later collections need not look at it
 

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from trainforge.api import JobProgress, Usage
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
-from trainforged.storage.errors import StorageError
+from trainforged.storage.errors import StorageDamaged, StorageError
 from trainforged.storage.ingestion import Note
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Resumed
-from trainforged.storage.records import Gathered, LiveAttempt, RecordReader
+from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
 from trainforged.web.live import Live
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class RecordWatch:
         live: Live,
         attempt_dir: Callable[[int, int], Path],
         usage: Callable[[int], Usage | None],
+        jobs_dir: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._jobs_dir = jobs_dir
         self._reader = reader
         self._engine = engine
         self._live = live
@@ -52,17 +55,30 @@ class RecordWatch:
             if live:
                 await self._gather(live)
 
+    async def rebuild(self) -> None:
+        """Fill metric storage that was damaged, and begun anew, from the records of all attempts."""
+        log.warning("metric storage is being rebuilt from the records of all jobs")
+        await asyncio.to_thread(read_everything, self._reader, self._jobs_dir)
+
     async def finish(self, job: int, attempt: int) -> None:
         """Read an attempt that has ended to its end: its last report may decide what its end means."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
-        async with self._reading:
-            try:
-                gathered = await asyncio.to_thread(self._reader.drain, live)
-            except StorageError as error:
-                log.error("records of job %d were not read: %s", job, error)
-                return
+        gathered = await self._read(partial(self._reader.drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
+
+    async def _read(self, read: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
+        """What a call of the reader gives; nothing, with a word, where storage refuses."""
+        try:
+            async with self._reading:
+                return await asyncio.to_thread(read)
+        except StorageDamaged as error:
+            log.error("%s", error)
+            await asyncio.to_thread(self._reader.start_over)
+            await self.rebuild()
+        except StorageError as error:
+            log.error("records were not read: %s", error)
+        return ()
 
     def _live_attempts(self) -> list[LiveAttempt]:
         leases = self._engine.state.leases.values()
@@ -73,13 +89,7 @@ class RecordWatch:
         ]
 
     async def _gather(self, live: list[LiveAttempt]) -> None:
-        async with self._reading:
-            try:
-                gathered = await asyncio.to_thread(self._reader.gather, live)
-            except StorageError as error:
-                log.error("records were not read: %s", error)
-                return
-        self._tell(gathered)
+        self._tell(await self._read(partial(self._reader.gather, live)))
         if self._live.watched:
             self._show(entry.job for entry in live)
 

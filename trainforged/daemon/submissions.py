@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from trainforged.daemon.engine import Engine
 from trainforged.execution.files import Files
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.web.errors import ApiProblem
+
+Accept = Coroutine[Any, Any, tuple[int, ...]]
 
 MANY = 20  # specs; more are checked off the loop
 CHANGEABLE_LIVE = ("schedule.priority", "schedule.time_limit", "recovery.")
@@ -69,25 +71,26 @@ class Submissions:
             raise ApiProblem(ErrorCode.INVALID_REQUEST, "two of the requests have the same request_id")
         return await self._once(keys, lambda: self._accept(requests))
 
-    async def _once(self, keys: tuple[str, ...], accept: Callable[[], Any]) -> tuple[int, ...]:
-        under_way = [self._under_way[key] for key in keys if key in self._under_way]
-        if under_way:
-            others, task = under_way[0]
-            if others != keys:
-                raise ApiProblem(ErrorCode.CONFLICT, "a request_id is in use by another request")
-            return await asyncio.shield(task)
-        known = await asyncio.to_thread(self._store.find_requests, self._user, keys)
-        if known:
-            if len(known) < len(keys):
-                raise ApiProblem(ErrorCode.CONFLICT, "some of the requests were accepted before, some not")
-            return tuple(known[key] for key in keys)
-        if any(key in self._under_way for key in keys):  # came in while storage was asked
-            return await self._once(keys, accept)
-        task = asyncio.ensure_future(accept())
+    async def _once(self, keys: tuple[str, ...], accept: Callable[[], Accept]) -> tuple[int, ...]:
+        """What `accept` makes of these request ids, or what came of them before."""
         for key in keys:
-            self._under_way[key] = (keys, task)
-        task.add_done_callback(lambda _: [self._under_way.pop(key, None) for key in keys])
+            if key in self._under_way:
+                others, task = self._under_way[key]
+                if others != keys:
+                    raise ApiProblem(ErrorCode.CONFLICT, "a request_id is in use by another request")
+                return await asyncio.shield(task)
+        task = asyncio.ensure_future(self._find_or(keys, accept))
+        self._under_way.update(dict.fromkeys(keys, (keys, task)))
+        task.add_done_callback(lambda _: [self._under_way.pop(key) for key in keys])
         return await asyncio.shield(task)
+
+    async def _find_or(self, keys: tuple[str, ...], accept: Callable[[], Accept]) -> tuple[int, ...]:
+        known = await asyncio.to_thread(self._store.find_requests, self._user, keys)
+        if not known:
+            return await accept()
+        if len(known) < len(keys):
+            raise ApiProblem(ErrorCode.CONFLICT, "some of the requests were accepted before, some not")
+        return tuple(known[key] for key in keys)
 
     async def _accept(self, requests: Sequence[SubmitRequest]) -> tuple[int, ...]:
         if len(requests) > MANY:

@@ -109,8 +109,8 @@ def environment(setting: Setting, ranks: int) -> dict[str, str]:
     chosen = {**base, **setting.spec.environment.env}
     env = {**setting.spec.environment.env, **_of_job(setting), **_of_machine(setting, ranks)}
     env["PYTHONPATH"] = _paths(setting.library, chosen.get("PYTHONPATH"))
-    bin_dir = os.path.dirname(setting.python)
-    if setting.spec.environment.python == "isolated":
+    if setting.spec.environment.python == "isolated" and setting.spec.training.requirements is not None:
+        bin_dir = os.path.dirname(setting.python)
         env["VIRTUAL_ENV"] = os.path.dirname(bin_dir)
         env["PATH"] = _paths(bin_dir, chosen.get("PATH", os.defpath))
     polite = {"PYTHONUNBUFFERED": "1", "WANDB_RUN_ID": setting.run_id, "WANDB_RESUME": "allow"}

@@ -73,7 +73,8 @@ class Supervisor:
             prepare=prepare, threads=self._threads, lock_prefix=lock_prefix, python=python, reached=reached
         )
         self._attempts: dict[Key, Attempt] = {}
-        self._tasks: dict[tuple[str, Key], asyncio.Task[None]] = {}
+        self._work: dict[tuple[str, Key], asyncio.Task[None]] = {}  # what is being done, once each
+        self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[Key, Live] = {}
         self._totals: dict[int, meter.Total] = {}
         self._usage: dict[int, Usage] = {}
@@ -97,7 +98,7 @@ class Supervisor:
 
     def release(self, order: ReleaseLease) -> None:
         """Answered by `LeaseReleased`."""
-        self._spawn("release", _key(order), self._release(order))
+        self._begin("release", _key(order), self._release(order))
 
     # ---- views
 
@@ -116,7 +117,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stop looking. Attempts go on."""
-        tasks = [*self._tasks.values(), *([self._meter] if self._meter else [])]
+        tasks = [*self._tasks, *([self._meter] if self._meter else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -132,13 +133,13 @@ class Supervisor:
             return
         attempt = Attempt(self._folder(key), start, self._means, lambda shim: self._running(key, shim))
         self._attempts[key] = attempt
-        self._spawn("attempt", key, self._accompany(key, attempt))
+        self._begin("attempt", key, self._accompany(key, attempt))
 
     async def _accompany(self, key: Key, attempt: Attempt) -> None:
         try:
             end = await attempt.live()
         finally:
-            del self._attempts[key]
+            del self._attempts[key], self._work["attempt", key]
             self._live.pop(key, None)
         self._means.reached("end known")
         jitter = random.random()
@@ -154,14 +155,17 @@ class Supervisor:
 
     async def _release(self, order: ReleaseLease) -> None:
         key = _key(order)
-        running = self._tasks.get(("attempt", key))
-        if running is not None:
-            await asyncio.wait([running])
-        self._means.reached("release begun")
-        stuck = await self._clear_processes(self._folder(key), order.gpus)
-        if not stuck and order.gpus:
-            stuck = await self._gpus_clear(order.gpus)
-        self._means.reached("released")
+        running = self._work.get(("attempt", key))
+        try:
+            if running is not None:
+                await asyncio.wait([running])
+            self._means.reached("release begun")
+            stuck = await self._clear_processes(self._folder(key), order.gpus)
+            if not stuck and order.gpus:
+                stuck = await self._gpus_clear(order.gpus)
+            self._means.reached("released")
+        finally:
+            del self._work["release", key]
         self._tell(LeaseReleased(job=order.job, attempt=order.attempt, stuck=stuck, time=time.time()))
 
     async def _clear_processes(self, folder: AttemptFolder, gpus: tuple[str, ...]) -> dict[str, str]:
@@ -201,19 +205,20 @@ class Supervisor:
     def _folder(self, key: Key) -> AttemptFolder:
         return AttemptFolder(self._state_dir / "jobs" / str(key[0]) / "attempts" / str(key[1]))
 
-    def _spawn(self, what: str, key: Key, work: Coroutine[None, None, None]) -> None:
-        """Begin, unless the same is being done already."""
-        if (what, key) in self._tasks:
+    def _begin(self, what: str, key: Key, work: Coroutine[None, None, None]) -> None:
+        """Unless the same is being done already. The work itself takes its entry out, before it tells."""
+        if (what, key) in self._work:
             work.close()
             return
         task = asyncio.create_task(work, name=f"{what} {key[0]}.{key[1]}")
-        self._tasks[what, key] = task
-        task.add_done_callback(lambda done: self._done(what, key, done))
+        self._work[what, key] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
 
-    def _done(self, what: str, key: Key, task: asyncio.Task[None]) -> None:
-        del self._tasks[what, key]
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("%s of attempt %s.%s failed", what, *key, exc_info=task.exception())
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
 
 
 def _key(order: Effect) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-_FEW = 256  # above: one sync of the whole file system, which also waits for what others write to it
+_FEW = 8  # above: one sync of the whole file system, which is quicker but waits for other writers too
 
 
 def sync_files(paths: Collection[str], top: str) -> None:

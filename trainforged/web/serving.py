@@ -48,8 +48,20 @@ class Serving:
         """Take no more connections, end the streams, answer what is under way, close the rest."""
         if self._place is not None:
             self._place.leave()
+        await self._finish_accepting()
         self._server.close()
         await self._runner.cleanup()
+
+    async def _finish_accepting(self) -> None:
+        """A connection that was accepted becomes one that is closed in order.
+
+        asyncio drops one whose server is closed between the two, and leaves its client waiting.
+        """
+        loop = asyncio.get_running_loop()
+        for sock in self._server.sockets:
+            loop.remove_reader(sock)
+        for _ in range(2):  # one turn of the loop makes the transport, one tells its protocol
+            await asyncio.sleep(0)
 
 
 async def serve_unix(

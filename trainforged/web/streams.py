@@ -54,7 +54,6 @@ async def stream(
             raise
         except Exception as error:
             log.error("stream %s failed", request.path, exc_info=error)
-            _cut(request)
             raise ConnectionResetError("the stream failed") from error
 
 
@@ -70,12 +69,6 @@ def _counted(request: web.Request, streams: Streams, task: asyncio.Task[Any]) ->
         streams.discard(task)
         if isinstance(connection, Connection):
             connection.on_lost = None
-
-
-def _cut(request: web.Request) -> None:
-    """Close without the mark of a whole answer, so that the client sees that it was cut off."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 async def tell(response: web.StreamResponse, live: Live, cursor: Cursor, limits: Limits) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Watch = Callable[[int, Callable[[], None] | None], None]
 
 LONGEST_GREETING = 4096
-MOST_GREETERS = 1024  # connections: a job that opens them in a loop must not use up our descriptors
+MOST_GREETERS = 128  # connections: a job that opens them in a loop must not use up our descriptors
 
 
 def rank_end(rank: int, pid: int, status: int | None, error: str | None = None) -> dict[str, Any]:
@@ -116,10 +116,10 @@ class Ranks:
             rank = parse(line)["rank"]
         except (ValueError, KeyError, TypeError):
             return
-        taken = set(self._pids.values()) | {end["rank"] for end in self.ends}
-        if not isinstance(rank, int) or not 0 <= rank < self._count or rank in taken:
-            return
         pid = peer_pid(connection)
+        taken = set(self._pids.values()) | {end["rank"] for end in self.ends}
+        if not isinstance(rank, int) or not 0 <= rank < self._count or rank in taken or pid in self._pids:
+            return
         self._connections.append(connection)
         self._pids[pid] = rank
         try:
