@@ -27,6 +27,7 @@ STYLES = {
     JobState.CANCELLED: "bright_black",
 }
 MOST_METRICS = 3
+TELLING = ("loss", "val_accuracy", "accuracy")  # shown first where a job reports them
 
 
 def row(job: JobView) -> tuple[str, ...]:
@@ -66,8 +67,8 @@ def position(progress: Progress | None) -> str:
     return ""
 
 
-def latest(progress: Progress | None, names: Sequence[str] = (), most: int = MOST_METRICS) -> str:
-    """`loss 1.2  accuracy 0.61`: the latest values, those named first."""
+def latest(progress: Progress | None, names: Sequence[str] = TELLING, most: int = MOST_METRICS) -> str:
+    """`loss 1.2  accuracy 0.61`: the latest values, those of `names` first."""
     if progress is None:
         return ""
     order = [name for name in names if name in progress.metrics]

@@ -146,6 +146,16 @@ def press(view: View, key: str, rows: Rows) -> tuple[View, Effect | None]:
     return (view, None) if job is None else _act(view, key, job)
 
 
+def settle(view: View, before: Rows, after: Rows) -> View:
+    """The view after a look: where the chosen job has left its place by itself, what stands there now
+    is chosen, so that the lists do not jump to wherever it went."""
+    was = [job.id for job in before.all if not job.state.ended]
+    now = [job.id for job in after.all if not job.state.ended]
+    if view.selected not in was or view.selected in now or not now:
+        return view
+    return msgspec.structs.replace(view, selected=now[min(was.index(view.selected), len(now) - 1)])
+
+
 def _act(view: View, key: str, job: JobView) -> tuple[View, Effect | None]:
     """A key that acts on the selected job. What a person may regret is asked twice."""
     view = msgspec.structs.replace(view, selected=job.id)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tfctl.top.trail import Trails
-from trainforge.api import EventView, GpuList, JobProgress, JobView, StatusAnswer
+from trainforge.api import EventView, GpuList, JobProgress, JobView, MetricsAnswer, StatusAnswer
 from trainforge.states import JobState
 
 EVENTS = 200  # the newest, kept for tall screens
@@ -56,7 +56,13 @@ class Away(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime.datetime | None
 
 
-Message = Looked | Began | GpusSeen | Notice | Away | EventView | JobProgress
+class CurvesSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """Series of the job whose curves are looked at."""
+
+    answer: MetricsAnswer
+
+
+Message = Looked | Began | GpusSeen | Notice | Away | CurvesSeen | EventView | JobProgress
 
 
 class Known:
@@ -68,6 +74,7 @@ class Known:
         self.looked: Looked | None = None
         self.jobs: dict[int, JobView] = {}  # of the latest look, with their progress since
         self.events: deque[EventView] = deque(maxlen=EVENTS)  # oldest first
+        self.curves: MetricsAnswer | None = None
         self.notice: Notice | None = None
         self.away_since: datetime.datetime | None = None
 
@@ -89,6 +96,8 @@ class Known:
                 self.gpus = message.gpus
                 self.trails.fill(message.gpus, message.at)
                 self.events = deque(message.events, maxlen=EVENTS)
+            case CurvesSeen():
+                self.curves = message.answer
             case Notice():
                 self.notice = message
             case Away():

@@ -21,21 +21,21 @@ STYLES = {"free": MUTED, "releasing": WARNING, "foreign": WARNING, "set_aside": 
 def pane(known: Known, width: int, rows: int, now: float) -> list[Line]:
     """The heading and at most `rows` GPUs; how many there are besides is said in the heading."""
     gpus = known.gpus.gpus if known.gpus is not None else ()
-    trails, columns = _columns(width, gpus)
+    trails, columns = _columns(width)
     hidden = len(gpus) - rows
     if hidden > 0:
         columns = (*columns[:-1], columns[-1]._replace(title=f"JOB … and {hidden} more"))
-    lines = [exactly((Span(" "), *heading(columns)), width)]
+    lines = [exactly(heading(columns), width)]
     for gpu in gpus[:rows]:
         cells = _cells(known, gpu, trails, columns, now)
-        lines.append(exactly((Span(" "), *row(columns, cells)), width))
+        lines.append(exactly(row(columns, cells), width))
     if not gpus and known.gpus is not None:
         problem = clean(known.gpus.problem or "the driver sees none; tfctl doctor says more")
-        lines = [exactly((Span(" "), Span(f"no GPUs: {problem}", WARNING)), width)]
+        lines = [exactly((Span(f"no GPUs: {problem}", WARNING),), width)]
     return lines
 
 
-def _columns(width: int, gpus: Sequence[GpuView]) -> tuple[dict[str, int], tuple[Column, ...]]:
+def _columns(width: int) -> tuple[dict[str, int], tuple[Column, ...]]:
     """The columns, and the width of each history. A wide screen has a longer one, then more of them."""
     fixed = (
         Column("GPU", 3, right=True),
@@ -44,7 +44,7 @@ def _columns(width: int, gpus: Sequence[GpuView]) -> tuple[dict[str, int], tuple
         Column("TEMP", 4, right=True),
         Column("POWER", 5, right=True),
     )
-    room = width - 1 - total(fixed) - 2 - HOLDER
+    room = width - total(fixed) - 2 - HOLDER
     trails = {"utilisation": max(0, min(CELLS, room))}
     if room >= 2 * SHORTEST + 1:
         names = ("utilisation", "memory", "power")[: 3 if room >= 4 * SHORTEST else 2]
@@ -55,10 +55,11 @@ def _columns(width: int, gpus: Sequence[GpuView]) -> tuple[dict[str, int], tuple
     columns = [fixed[0], Column(f"USE, {minutes}", trails["utilisation"]), use._replace(title="")]
     columns += [Column(f"MEMORY, {minutes}", trails["memory"])] if "memory" in trails else []
     columns += [memory, temperature]
-    columns += [Column(f"POWER, {minutes}", trails["power"])] if "power" in trails else []
-    columns += [power]
-    columns += [Column("JOB", max(8, width - 2 - total(columns)))]
-    del gpus
+    if "power" in trails:
+        columns += [Column(f"POWER, {minutes}", trails["power"]), power._replace(title="")]
+    else:
+        columns += [power]
+    columns += [Column("JOB", max(8, width - 1 - total(columns)))]
     return trails, tuple(columns)
 
 

@@ -26,13 +26,18 @@ def name(job: JobView, selected: JobView | None) -> Span:
 
 
 def counted(count: int, word: str, hidden: int, width: int) -> str:
-    """`12 RUNNING … and 7 more`, as long as there is room for."""
+    """`12 RUNNING … and 7 more`, or as much of that as there is room for."""
     if hidden <= 0:
         return f"{count or 'NOTHING'} {word}"
-    long = f"{count} {word} … and {hidden} more"
-    return long if len(long) <= width else f"{count} {word}, {hidden} more"
+    forms = (f"{count} {word} … and {hidden} more", f"{count} {word} … {hidden} more")
+    return next((form for form in forms if len(form) <= width), f"{count} {word}")
 
 
 def digits(jobs: Sequence[JobView]) -> int:
     """The width of the numbers of these jobs."""
     return max(3, max((len(str(job.id)) for job in jobs), default=0))
+
+
+def users(jobs: Sequence[JobView]) -> int:
+    """How many users they belong to: of one alone there is no need to say who."""
+    return len({job.user for job in jobs})

@@ -1,0 +1,68 @@
+"""The view once, as plain text for a pipe: nothing is cut but the number of events and of waiting jobs."""
+
+from __future__ import annotations
+
+from tfctl.render import jobs as job_rows
+from tfctl.render.figures import clock, size
+from tfctl.render.plain import table
+from tfctl.top.source import first_look, look_at_jobs
+from trainforge.api import EventView, GpuView, JobView
+from trainforge.client import Client
+
+MOST_WAITING = 1000
+EVENTS = 20
+GPUS = ("GPU", "STATE", "JOB", "USE", "MEMORY", "TEMP", "POWER", "REASON")
+RUNNING = ("JOB", "NAME", "USER", "STATE", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED", "LATEST")
+WAITING = ("JOB", "NAME", "USER", "STATE", "GPU", "WHY")
+
+
+def snapshot(client: Client) -> str:
+    """Tables of GPUs, running jobs, waiting jobs and events, with an empty line between."""
+    began = first_look(client, 0.0)
+    looked = look_at_jobs(client, MOST_WAITING)
+    counts = looked.status.jobs
+    free = sum(gpu.state == "free" for gpu in began.gpus.gpus)
+    waiting = counts.queued + counts.backoff + counts.held
+    parts = [
+        f"{len(began.gpus.gpus)} GPUs, {free} free; {len(looked.live)} running, {waiting} waiting; "
+        f"{looked.status.cpu_free} of {looked.status.cpu_total} cores free, "
+        f"{size(looked.status.memory_free)} of memory free",
+        table(GPUS, [_gpu(gpu) for gpu in began.gpus.gpus], right=(0, 2, 3, 5, 6)),
+        table(RUNNING, [_running(job) for job in looked.live], right=(0, 5, 7, 8)),
+        table(WAITING, [_waiting(job) for job in looked.waiting], right=(0,)),
+    ]
+    if waiting > len(looked.waiting):
+        parts[-1] += f"\n… and {waiting - len(looked.waiting)} more"
+    parts.append("\n".join(_event(event) for event in began.events[-EVENTS:]))
+    return "\n\n".join(parts)
+
+
+def _gpu(gpu: GpuView) -> tuple[str, ...]:
+    def figure(value: float | None, unit: str) -> str:
+        return "-" if value is None else f"{value:.0f}{unit}"
+
+    return (
+        str(gpu.index),
+        gpu.state,
+        "-" if gpu.job is None else str(gpu.job),
+        figure(gpu.utilisation, "%"),
+        f"{size(gpu.memory_used)} / {size(gpu.memory_total)}",
+        figure(gpu.temperature, "°C"),
+        figure(gpu.power, "W"),
+        gpu.reason or "-",
+    )
+
+
+def _running(job: JobView) -> tuple[str, ...]:
+    number, name, user, state, _, gpus, attempt, at, eta, elapsed = job_rows.row(job)
+    latest = job_rows.latest(job.progress) or "-"
+    return number, name, user, state, gpus, attempt, at, eta, elapsed, latest
+
+
+def _waiting(job: JobView) -> tuple[str, ...]:
+    return str(job.id), job.name, job.user, job.state, job_rows.gpus(job), job.why
+
+
+def _event(event: EventView) -> str:
+    job = f"job {event.job}" if event.job is not None else ""
+    return f"{clock(event.time):<16}  {job:<9}  {event.type:<16}  {event.message}"
