@@ -17,6 +17,7 @@ from torch import Tensor
 from data import SIZE, DataSet, Images
 
 PAD = 4
+SIDE = SIZE + 2 * PAD
 DRAWS = 8  # numbers in a row: crop y, crop x, flip, erase: whether, area, ratio, centre y, centre x
 
 
@@ -45,7 +46,7 @@ class Batches:
     def __init__(self, images: Images, normalise: Normalise, recipe: Recipe, seed: int) -> None:
         self.device = images.labels.device
         self.labels = images.labels
-        self.pixels = torch.nn.functional.pad(images.pixels, (0, 0, PAD, PAD, PAD, PAD))
+        self.pixels = torch.nn.functional.pad(images.pixels, (0, 0, PAD, PAD, PAD, PAD)).view(-1, 3)
         self.normalise, self.recipe, self.seed = normalise, recipe, seed
         self.across = torch.arange(SIZE, device=self.device)
 
@@ -64,7 +65,7 @@ class Batches:
         index, draws = self.order[start:stop], self.draws[start:stop]
         images = self.normalise(self.crop_and_flip(index, draws))
         if self.recipe.erase:
-            images = images.masked_fill(erased(draws[:, 3:], self.across), 0.0)
+            images.masked_fill_(erased(draws[:, 3:], self.across), 0.0)
         return images, self.labels[index]
 
     def crop_and_flip(self, index: Tensor, draws: Tensor) -> Tensor:
@@ -76,7 +77,8 @@ class Batches:
         rows, columns = corner[:, :1] + self.across, corner[:, 1:] + self.across
         if self.recipe.flip:
             columns = torch.where(draws[:, 2:3] < 0.5, columns.flip(1), columns)
-        return self.pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        places = (index[:, None, None] * SIDE + rows[:, :, None]) * SIDE + columns[:, None, :]
+        return self.pixels.index_select(0, places.flatten()).view(-1, SIZE, SIZE, 3)
 
 
 def erased(draws: Tensor, across: Tensor) -> Tensor:

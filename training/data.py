@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import shutil
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ def load(name: str, data_dir: str) -> DataSet:
 
 
 def ensure(name: str, data_dir: str) -> None:
-    """Download the data set where it is missing; raises DataError. One process at a time need call it."""
+    """Download the data set where it is missing; raises DataError. Several jobs may do so at once."""
     if name == "digits" or find(CIFAR[name], Path(data_dir)):
         return
     layout, root = CIFAR[name], Path(data_dir).resolve()
@@ -125,8 +124,10 @@ def ensure(name: str, data_dir: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch:
             download(layout, scratch)
-            shutil.move(str(Path(scratch, layout.folder)), root / layout.folder)
+            Path(scratch, layout.folder).rename(root / layout.folder)
     except (OSError, RuntimeError) as error:
+        if find(layout, root):
+            return  # another job was faster
         raise DataError(f"{missing(name, data_dir)}\nDownloading it failed: {error}") from error
 
 
@@ -184,9 +185,12 @@ def read_file(path: Path, layout: Layout) -> tuple[Any, Any]:
             f"{path}: not a file of {layout.torchvision}: {type(error).__name__} {error}"
         ) from error
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIZE * SIZE):
-        raise DataError(f"{path}: expected bytes N × 3072 for N = {len(labels)} labels, found {pixels.shape}")
-    if len(labels) == 0 or not 0 <= labels.min() <= labels.max() < layout.classes:
-        raise DataError(f"{path}: expected labels from 0 to {layout.classes - 1}")
+        found = f"{pixels.dtype} {pixels.shape}"
+        raise DataError(f"{path}: expected bytes N × 3072 for N = {len(labels)} labels, found {found}")
+    strange = [label for label in labels.tolist() if not 0 <= label < layout.classes]
+    if strange or len(labels) == 0:
+        found = strange[0] if strange else "none"
+        raise DataError(f"{path}: expected labels from 0 to {layout.classes - 1}, found {found}")
     return pixels, labels
 
 

@@ -240,7 +240,7 @@ def complete(
         values["batch_size"], sources["batch_size"] = kept_batch, "checkpoint"
     if values["batch_size"] and ranks > 1:
         sources["batch_size"] += (
-            f": {values['batch_size']} over {ranks} is {values['batch_size'] // ranks} each"
+            f": {values['batch_size']} over {ranks} ranks is {values['batch_size'] // ranks} each"
         )
     decide("batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
     batch = values["batch_size"]

@@ -45,10 +45,16 @@ class Ranks:
         """Whether the device itself computes bfloat16: emulated, it is slower than float32."""
         if self.on_gpu:
             return bool(torch.cuda.get_device_capability(self.device) >= (8, 0))
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every version
+        return any(getattr(torch.cpu, name, bool)() for name in names)
 
     def connect(self) -> None:
+        """Find the other ranks. All of them come here."""
         if self.on_gpu:
+            if self.device.index >= torch.cuda.device_count():
+                sys.exit(
+                    f"rank {self.rank} has no GPU: there are {torch.cuda.device_count()}; start fewer ranks"
+                )
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = True
         if self.count > 1:
@@ -183,7 +189,7 @@ class Meter:
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """One batch, with the mean loss over it."""
-        hits = logits.detach().topk(5).indices == labels[:, None]
+        hits = logits.detach().topk(min(5, logits.shape[1])).indices == labels[:, None]
         count = torch.full_like(loss, len(labels))
         self.sums[:4] += torch.stack([loss.detach() * len(labels), hits[:, 0].sum(), hits.sum(), count])
 

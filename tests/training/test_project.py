@@ -1,0 +1,60 @@
+"""The files beside the code: job files that are accepted, and a README that tells of every knob."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+
+from settings import NOT_YET, Settings, knobs
+from trainforge import checks, jobfile
+from trainforge.spec import JobSpec
+
+pytestmark = pytest.mark.torch
+
+CONFIGS = ["single_gpu", "multi_gpu", "production", "demo"]
+
+
+def job(project: Path, *configs: str) -> JobSpec:
+    files = [project / "trainforge.yaml", *(project / "configs" / f"{name}.yaml" for name in configs)]
+    return checks.check(jobfile.load(files), now=datetime.datetime.now(datetime.UTC))
+
+
+def test_there_is_a_config_for_every_file_named_here(project: Path) -> None:
+    assert sorted(CONFIGS) == sorted(path.stem for path in (project / "configs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "configs", [[], *([name] for name in CONFIGS)], ids=lambda names: names[0] if names else "base"
+)
+def test_a_job_file_asks_for_what_the_script_takes(project: Path, configs: list[str]) -> None:
+    spec = job(project, *configs)
+    env = spec.environment.env
+    assert {name.lower() for name in env} <= {name for name, _ in knobs()}
+    settings = Settings.read(env, ranks=spec.resources.gpu_range[1])
+    assert settings.share <= 128
+    assert (project / str(spec.training.script)).exists()
+    assert (project / str(spec.training.requirements)).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "cpu", "memory"),
+    [("single_gpu", 1, 4, 8), ("multi_gpu", 4, 16, 32), ("production", 8, 32, 64), ("demo", 2, 2, 4)],
+)
+def test_a_config_asks_for_its_resources(project: Path, name: str, gpu: int, cpu: int, memory: int) -> None:
+    resources = job(project, name).resources
+    assert (resources.gpu, resources.cpu, resources.memory) == (gpu, cpu, memory * 2**30)
+
+
+def test_more_gpus_need_no_other_change(project: Path) -> None:
+    env = job(project).environment.env
+    assert [Settings.read(env, ranks=ranks).learning_rate for ranks in (1, 8)] == [0.1, 0.8]
+
+
+def test_the_readme_tells_of_every_knob_and_its_default(project: Path) -> None:
+    text = (project / "README.md").read_text()
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \|(?: `([^|`]*)`)? \|", text, re.MULTILINE))
+    assert told == {name.upper(): meta["default"] for name, meta in knobs()}
+    assert all(f"`{name}`" in text for name in NOT_YET)

@@ -1,0 +1,72 @@
+"""What a run says of itself, and how it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.training.runs import Runs
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_run_reports_its_steps_and_its_epochs(runs: Runs) -> None:
+    run = runs.job(GRADIENT_CLIPPING=True, REPORT_INTERVAL=4).complete()
+    reports = run.records("report")
+    assert [report["step"] for report in reports] == [4, 8, 10, 10, 12, 16, 20, 20]
+    assert {(report["steps"], report["epochs"]) for report in reports} == {(20, 2)}
+    assert [report["epoch"] for report in reports] == [0, 0, 0, 1, 1, 1, 1, 2]
+    training, evaluation = reports[0]["metrics"], reports[3]["metrics"]
+    assert training.keys() == {"loss", "accuracy", "accuracy_top5", "lr", "images_per_second", "grad_norm"}
+    assert evaluation.keys() == {"val_loss", "val_accuracy", "val_accuracy_top5", "epoch_seconds"}
+    assert 0 <= training["accuracy"] <= training["accuracy_top5"] <= 1
+    assert [phase["name"] for phase in run.records("phase")] == ["evaluate"] * 4
+    assert "epoch 2/2: loss " in run.output
+
+
+def test_it_learns(runs: Runs) -> None:
+    run = runs.job(EPOCHS=6, LEARNING_RATE=0.05).complete()
+    assert run.records("report")[-1]["metrics"]["val_accuracy"] > 0.5  # of ten colours; chance is 0.1
+
+
+def test_checkpoints_are_made_in_every_interval_and_at_the_end(runs: Runs) -> None:
+    run = runs.job(CHECKPOINT_INTERVAL=0.7).complete()
+    assert [record["step"] for record in run.records("checkpoint")] == [7, 14, 20]
+
+
+def test_the_best_epoch_is_told_by_its_accuracy(runs: Runs) -> None:
+    run = runs.job(CHECKPOINT_INTERVAL=1).complete()
+    scores = [report["metrics"].get("val_accuracy") for report in run.records("report")]
+    kept = [record["metrics"] for record in run.records("checkpoint")]
+    assert kept == [{"metric": score} for score in scores if score is not None]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_bad_knob_is_refused_once_and_without_a_traceback(runs: Runs, ranks: int) -> None:
+    run = runs.job(MODEL="resnet19", MIXUP="0.2").start(ranks)
+    assert run.end() == [2] * ranks
+    assert run.output.count("did you mean resnet18?") == 1
+    assert "MIXUP: not yet supported" in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_missing_images_are_refused_once_and_without_a_traceback(runs: Runs, ranks: int) -> None:
+    closed = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    run = runs.job(DATA_DIR="elsewhere", **closed).start(ranks)
+    assert run.end() == [2] * ranks, run.output
+    assert run.output.count("cifar100 is not in ") == 1
+    assert "Traceback" not in run.output
+
+
+def test_a_batch_larger_than_the_data_is_refused(runs: Runs) -> None:
+    run = runs.job(BATCH_SIZE=161).start()
+    assert run.end() == [2]
+    assert "BATCH_SIZE: 161 is more than the 160 images" in run.output
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(runs: Runs) -> None:
+    run = runs.job(LEARNING_RATE="1e30", WARMUP_EPOCHS=0).start()
+    assert run.end() == [1]
+    assert "lower LEARNING_RATE (it is 1e+30)" in run.output
+    assert "Traceback" not in run.output
+    assert run.records("checkpoint") == []

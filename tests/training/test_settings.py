@@ -1,0 +1,199 @@
+"""The knobs: each text is read as meant, or refused with what was expected."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from settings import Interval, Settings, SettingsError, knobs
+from train import main
+
+pytestmark = pytest.mark.torch
+
+
+def read(ranks: int = 1, bf16: bool = False, kept_batch: int = 0, **env: str) -> Settings:
+    return Settings.read(env, ranks=ranks, bf16=bf16, kept_batch=kept_batch)
+
+
+def refused(ranks: int = 1, **env: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read(env, ranks=ranks)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("MODEL", "resnet50", "resnet50"),
+        ("MODEL", " ResNet101 ", "resnet101"),
+        ("DATASET", "digits", "digits"),
+        ("DATA_DIR", "/some/Where", "/some/Where"),
+        ("EPOCHS", "3", 3),
+        ("EPOCHS", "", 200),
+        ("MAX_STEPS", "0", 0),
+        ("BATCH_SIZE", "512", 512),
+        ("OPTIMIZER", "AdamW", "adamw"),
+        ("LEARNING_RATE", "1e-3", 1e-3),
+        ("LEARNING_RATE", "0.10", 0.1),
+        ("MOMENTUM", "0", 0.0),
+        ("WEIGHT_DECAY", "auto", 5e-4),
+        ("WARMUP_EPOCHS", "0", 0.0),
+        ("GRADIENT_CLIPPING", "true", 1.0),
+        ("GRADIENT_CLIPPING", "1.0", 1.0),
+        ("GRADIENT_CLIPPING", "1", 1.0),
+        ("GRADIENT_CLIPPING", "0.5", 0.5),
+        ("GRADIENT_CLIPPING", "false", 0.0),
+        ("GRADIENT_CLIPPING", "0", 0.0),
+        ("CHECKPOINT_INTERVAL", "10", Interval(epochs=10)),
+        ("CHECKPOINT_INTERVAL", "0.25", Interval(epochs=0.25)),
+        ("CHECKPOINT_INTERVAL", "500 steps", Interval(steps=500)),
+        ("CHECKPOINT_INTERVAL", "1 step", Interval(steps=1)),
+        ("CHECKPOINT_INTERVAL", "off", Interval()),
+        ("MIXED_PRECISION", "true", True),
+        ("MIXED_PRECISION", "no", False),
+        ("RANDOM_CROP", "false", False),
+        ("SYNC_BN", "1", True),
+        ("COMPILE", "off", False),
+    ],
+)
+def test_a_text_is_read(name: str, text: str, value: Any) -> None:
+    settings = Settings.read({name: text})
+    assert getattr(settings, name.lower()) == value
+    source = {"": "default", "auto": "auto"}.get(text, "environment")
+    assert settings.sources[name.lower()].startswith(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "MODEL",
+            "resnet19",
+            "one of resnet18, resnet34, resnet50, resnet101, resnet20, found `resnet19`; did you mean",
+        ),
+        ("MODEL", "vgg", "one of resnet18, resnet34, resnet50, resnet101, resnet20, found `vgg`"),
+        ("DATASET", "cifar", "one of cifar100, cifar10, digits, found `cifar`; did you mean cifar10"),
+        ("EPOCHS", "0", "a whole number, 1 or more, found `0`"),
+        ("EPOCHS", "2.5", "a whole number, 1 or more"),
+        ("BATCH_SIZE", "-1", "a whole number, 1 or more"),
+        ("BATCH_SIZE_PER_GPU", "all", "a whole number, 1 or more"),
+        ("LEARNING_RATE", "fast", "auto, or a number above 0"),
+        ("LEARNING_RATE", "0", "auto, or a number above 0"),
+        ("LEARNING_RATE", "inf", "auto, or a number above 0"),
+        ("LEARNING_RATE", "nan", "auto, or a number above 0"),
+        ("MOMENTUM", "1", "a number from 0 to below 1"),
+        ("WEIGHT_DECAY", "-0.1", "auto, or a number of 0 or more"),
+        ("LABEL_SMOOTHING", "10%", "a number from 0 to below 1"),
+        ("GRADIENT_CLIPPING", "maybe", "a number above 0, true (1.0) or false"),
+        ("GRADIENT_CLIPPING", "-1", "a number above 0, true (1.0) or false"),
+        ("CHECKPOINT_INTERVAL", "0 steps", "epochs (1, 0.5), steps (`500 steps`) or off"),
+        ("CHECKPOINT_INTERVAL", "-1", "epochs (1, 0.5), steps (`500 steps`) or off"),
+        ("CHECKPOINT_INTERVAL", "10m", "epochs (1, 0.5), steps (`500 steps`) or off"),
+        ("SYNC_BN", "sometimes", "true or false"),
+        ("MIXED_PRECISION", "fp16", "auto, or true or false"),
+        ("AUGMENTATION", "strong", "one of none, light, heavy"),
+        ("SCHEDULE", "linear", "one of cosine, step, constant"),
+        ("SEED", "-3", "a whole number, 0 or more"),
+    ],
+)
+def test_a_text_is_refused(name: str, text: str, expected: str) -> None:
+    assert refused(**{name: text}).startswith(f"{name}: expected {expected}")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    told = refused(MODEL="resnet", EPOCHS="many", MIXUP="0.2")
+    assert [line.partition(":")[0] for line in told.splitlines()] == ["MIXUP", "MODEL", "EPOCHS"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("MIXUP", "0.2"), ("CUTMIX", "true"), ("EMA", "0.999"), ("BATCH_SIZE", "auto")]
+)
+def test_what_is_not_built_is_refused_not_ignored(name: str, text: str) -> None:
+    assert "not yet supported" in refused(**{name: text})
+
+
+@pytest.mark.parametrize("name", ["MIXUP", "CUTMIX", "EMA"])
+def test_what_is_not_built_may_be_switched_off(name: str) -> None:
+    assert Settings.read({name: "false"}).model == "resnet18"
+
+
+def test_the_batch_grows_with_the_ranks_and_the_rate_with_the_batch() -> None:
+    one, eight = read(), read(ranks=8)
+    assert (one.batch_size, one.learning_rate) == (128, 0.1)
+    assert (eight.batch_size, eight.learning_rate) == (1024, 0.8)
+    assert eight.sources["batch_size"] == "auto: 128 × 8"
+    assert eight.sources["learning_rate"] == "auto: 0.1 × 1024/128"
+    assert (eight.share, eight.parts, eight.distributed) == (128, 1, True)
+
+
+def test_a_global_batch_is_shared_and_taken_in_parts() -> None:
+    eight = read(ranks=8, BATCH_SIZE="128", BATCH_SIZE_PER_GPU="128")
+    assert (eight.batch_size, eight.share, eight.parts) == (128, 16, 1)
+    assert eight.sources["batch_size"] == "environment: 128 over 8 ranks is 16 each"
+    one = read(BATCH_SIZE="512", BATCH_SIZE_PER_GPU="128")
+    assert (one.batch_size, one.share, one.parts) == (512, 512, 4)
+
+
+def test_a_continued_run_keeps_its_batch_and_rate_on_another_number_of_ranks() -> None:
+    two = read(ranks=2, kept_batch=512)
+    assert (two.batch_size, two.share, two.parts, two.learning_rate) == (512, 256, 2, 0.4)
+    assert two.sources["batch_size"] == "checkpoint: 512 over 2 ranks is 256 each"
+    assert read(ranks=2, kept_batch=512, BATCH_SIZE="64").batch_size == 64
+
+
+def test_rates_follow_the_optimizer() -> None:
+    adamw = read(OPTIMIZER="adamw", BATCH_SIZE="512")
+    assert adamw.learning_rate == pytest.approx(0.002)
+    assert adamw.weight_decay == 0.05
+    assert adamw.sources["learning_rate"] == "auto: 0.001 × √(512/128)"
+
+
+def test_warm_up_is_a_tenth_and_at_most_five_epochs() -> None:
+    assert [read(EPOCHS=text).warmup_epochs for text in ("3", "50", "300")] == [0.3, 5, 5]
+    assert "at most EPOCHS (3)" in refused(EPOCHS="3", WARMUP_EPOCHS="4")
+
+
+def test_bfloat16_is_used_where_the_device_has_it() -> None:
+    assert read(bf16=True).mixed_precision
+    assert not read(bf16=False).mixed_precision
+    assert read(bf16=False, MIXED_PRECISION="true").mixed_precision
+
+
+def test_no_augmentation_means_no_crop_unless_asked() -> None:
+    assert not read(AUGMENTATION="none").random_crop
+    assert read(AUGMENTATION="none", RANDOM_CROP="true").random_crop
+    assert not read(AUGMENTATION="heavy", RANDOM_CROP="false").random_crop
+
+
+def test_several_ranks_that_would_train_apart_are_refused() -> None:
+    assert refused(ranks=2, DISTRIBUTED="false").startswith("DISTRIBUTED: false, but 2 ranks were started")
+    assert not read(DISTRIBUTED="false").distributed
+
+
+def test_a_batch_must_have_an_image_for_each_rank() -> None:
+    assert refused(ranks=4, BATCH_SIZE="3").startswith("BATCH_SIZE: 3 over 4 ranks")
+
+
+def test_an_interval_is_counted_in_steps() -> None:
+    assert [interval.in_steps(78) for interval in (Interval(epochs=1), Interval(epochs=0.5))] == [78, 39]
+    assert [interval.in_steps(78) for interval in (Interval(steps=500), Interval())] == [500, 0]
+    assert Interval(epochs=1e-6).in_steps(78) == 1
+
+
+def test_the_table_shows_every_knob_and_where_its_value_came_from() -> None:
+    lines = {line.split()[0]: line.split() for line in read(EPOCHS="7").table().splitlines()}
+    assert lines.keys() == {name.upper() for name, _ in knobs()}
+    assert lines["EPOCHS"][1:] == ["7", "environment"]
+    assert lines["SEED"][1:] == ["0", "default"]
+    assert lines["WARMUP_EPOCHS"][1:3] == ["0.7", "auto:"]
+
+
+def test_help_names_every_knob(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in (["--help"], 0), (["--epochs", "3"], 2):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == code
+        assert {name.upper() for name, _ in knobs()} <= set(capsys.readouterr().out.split())
