@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,6 +19,9 @@ from trainforge.folders import children, walk
 from trainforge.mistakes import printable
 from trainforge.spec import Project
 from trainforge.worktree import NoGit, has_git, read_nested, read_worktree
+
+if TYPE_CHECKING:
+    from trainforge.patterns import Patterns
 
 _KINDS = (
     (stat.S_ISSOCK, "a socket"),
@@ -77,18 +81,14 @@ class _Rules:
         self.links: tuple[str, ...] = ()
         self.words: list[str] = []
         if project.exclude:
-            from trainforge.patterns import Patterns
-
-            self._excluded = Patterns(project.exclude)
+            self._excluded = _patterns("exclude", project.exclude)
         if project.link:
             self._find_links(project.link)
 
     def _find_links(self, link: tuple[str, ...]) -> None:
-        from trainforge.patterns import Patterns
-
-        self.links = Patterns(link, anchored=True).expand(self._root)
+        self.links = _patterns("link", link).expand(self._root)
         for text in link:
-            if not text.startswith("!") and not Patterns([text], anchored=True).expand(self._root):
+            if not text.startswith("!") and not _patterns("link", (text,)).expand(self._root):
                 self.words.append(f"project.link: {printable(text)}: nothing there")
 
     def drop(self, path: str) -> bool:
@@ -103,13 +103,20 @@ class _Rules:
         """What `include` names."""
         if not self._include:
             return
-        from trainforge.patterns import Patterns
-
-        for path in Patterns(self._include).expand(self._root):
+        for path in _patterns("include", self._include).expand(self._root):
             if stat.S_ISDIR(os.lstat(f"{self._root}/{path}").st_mode):
                 yield from walk(self._root, path, drop=self.drop)
             else:
                 yield path
+
+
+def _patterns(key: str, texts: tuple[str, ...]) -> Patterns:
+    from trainforge.patterns import PatternError, Patterns
+
+    try:
+        return Patterns(texts, anchored=key == "link")
+    except PatternError as error:
+        raise PatternError(f"project.{key}: {error}") from None
 
 
 def _list(root: str, rules: _Rules) -> _Listing:

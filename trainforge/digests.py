@@ -1,12 +1,13 @@
 """SHA-256 of files, so that what is sent later is what was hashed.
 
-A file is read through one descriptor and looked at before and after. One that changes meanwhile is
-copied, and the copy is hashed and kept. Digests of large files are remembered between runs; source
-code is small and always read.
+Small files, source code above all, are read once and held. A large file is hashed and looked at
+before and after; one that changes meanwhile, or was written to just now, is copied, and the copy is
+hashed and held. Digests of large files that have settled are remembered between runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -17,8 +18,10 @@ import msgspec
 
 from trainforge import caches
 
-LARGE = 1 << 20  # bytes from which on a digest is remembered
-SETTLED = 2_000_000_000  # ns; a younger file may change again without a change of its times
+LARGE = 1 << 20  # bytes
+SETTLED = 2_000_000_000  # ns; a younger file may change again, and without a change of its times
+_MOST_HELD = 64 << 20  # bytes of small files held in memory; the rest is trusted to hold still
+_MOST_COPIED = 256 << 20  # bytes of large files copied for being young
 _CHUNK = 1 << 18
 
 
@@ -37,12 +40,14 @@ class Signature(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file held. `copy` is a descriptor of a private copy, where the file would not hold still."""
+    """What a file held. `held` has it: bytes, or the descriptor of a private copy; None means that
+    the file itself has it for as long as its signature stays."""
 
     sha256: str
+    size: int
     mode: int
     signature: Signature
-    copy: int | None = None
+    held: bytes | int | None = None
 
 
 class Changed(Exception):
@@ -71,12 +76,15 @@ class Digests:
         self._key = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
         self._known: dict[str, tuple[Signature, str]] | None = None
         self._seen: dict[str, tuple[Signature, str]] = {}
+        self._room_in_memory = _MOST_HELD
+        self._room_for_copies = _MOST_COPIED
 
     def read(self, path: str) -> Content:
         """Hash the file at `path`, relative to the root. Raises OSError or Changed."""
         fd = open_regular(f"{self._root}/{path}")
         try:
-            return self._read(path, fd)
+            status = os.fstat(fd)
+            return self._large(path, fd, status) if status.st_size >= LARGE else self._small(fd, status)
         finally:
             os.close(fd)
 
@@ -84,20 +92,28 @@ class Digests:
         if self._known is not None and self._seen != self._known:
             caches.store("digests", self._key, self._seen)
 
-    def _read(self, path: str, fd: int) -> Content:
-        started = time.time_ns()
-        status = os.fstat(fd)
-        signature, mode = Signature.of(status), stat.S_IMODE(status.st_mode) & 0o777
-        large = signature.size >= LARGE
-        digest = self._remembered(path, signature) if large else None
+    def _small(self, fd: int, status: os.stat_result) -> Content:
+        data = os.read(fd, status.st_size + 1)
+        held = data if len(data) <= self._room_in_memory else None
+        self._room_in_memory -= len(held or b"")
+        return _content(status, hashlib.sha256(data).hexdigest(), len(data), held)
+
+    def _large(self, path: str, fd: int, status: os.stat_result) -> Content:
+        signature, size = Signature.of(status), status.st_size
+        young = max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - SETTLED
+        digest = self._remembered(path, signature)
         if digest is None:
-            digest = _hash(fd, signature.size)
+            if young and size <= self._room_for_copies:
+                self._room_for_copies -= size
+                with contextlib.suppress(OSError):  # no room for it: then it has to hold still
+                    return _copied(fd, status)
+                os.lseek(fd, 0, os.SEEK_SET)
+            digest = _hash(fd)
             if Signature.of(os.fstat(fd)) != signature:
-                copy, signature, digest = _copy(fd)
-                return Content(sha256=digest, mode=mode, signature=signature, copy=copy)
-        if large and max(signature.mtime_ns, signature.ctime_ns) < started - SETTLED:
+                return _copied(fd, status)
+        if not young:
             self._seen[path] = signature, digest
-        return Content(sha256=digest, mode=mode, signature=signature)
+        return _content(status, digest, size, None)
 
     def _remembered(self, path: str, signature: Signature) -> str | None:
         if self._known is None:
@@ -106,17 +122,20 @@ class Digests:
         return digest if known == signature and len(digest) == 64 else None
 
 
-def _hash(fd: int, size: int) -> str:
-    if size < _CHUNK:
-        return hashlib.sha256(os.read(fd, size + 1)).hexdigest()
+def _content(status: os.stat_result, sha256: str, size: int, held: bytes | int | None) -> Content:
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    return Content(sha256=sha256, size=size, mode=mode, signature=Signature.of(status), held=held)
+
+
+def _hash(fd: int) -> str:
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
     while count := os.readv(fd, [buffer]):
         digest.update(buffer[:count])
     return digest.hexdigest()
 
 
-def _copy(fd: int) -> tuple[int, Signature, str]:
-    """A copy without a name of what the file holds now; what is appended meanwhile stays out."""
+def _copied(fd: int, status: os.stat_result) -> Content:
+    """By way of a copy without a name. What is appended from now on stays out."""
     import tempfile
 
     left = os.fstat(fd).st_size
@@ -128,4 +147,4 @@ def _copy(fd: int) -> tuple[int, Signature, str]:
             file.write(data)
             left -= len(data)
         file.flush()
-        return os.dup(file.fileno()), Signature.of(os.fstat(file.fileno())), digest.hexdigest()
+        return _content(status, digest.hexdigest(), file.tell(), os.dup(file.fileno()))

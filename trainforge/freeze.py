@@ -46,7 +46,7 @@ class FrozenTooLarge(FreezeError):
 
 
 class FileChanged(FreezeError):
-    """A file is no longer what was hashed: freeze again."""
+    """A large file is no longer what was hashed: freeze again."""
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +68,10 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     def open(self, entry: FileEntry) -> BinaryIO:
         """The bytes whose hash and size the entry names. Raises FileChanged."""
         source = self.sources[entry.path]
-        if source.copy is not None:
-            return open(f"/proc/self/fd/{source.copy}", "rb")
+        if isinstance(source.held, bytes):
+            return io.BytesIO(source.held)
+        if source.held is not None:
+            return open(f"/proc/self/fd/{source.held}", "rb")
         try:
             fd = open_regular(self.path(entry))
         except (Changed, OSError):
@@ -120,9 +122,7 @@ def _freeze(root: str, found: Candidates) -> Frozen:
             entries.append(FileEntry(path=path, target=target, mode=0o777))
         else:
             sources[path] = source = digests.read(path)
-            entries.append(
-                FileEntry(path=path, sha256=source.sha256, mode=source.mode, size=source.signature.size)
-            )
+            entries.append(FileEntry(path=path, sha256=source.sha256, mode=source.mode, size=source.size))
     digests.save()
     return Frozen(
         root=root,

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trainforge.folders import SET_APART, VERSION_CONTROL, ProjectError, children, is_environment
+from trainforge.globs import ANY_FOLDERS, name_regex, path_regex
+from trainforge.mistakes import printable
 
 _MAGIC = re.compile(r"[*?\[\\]")
 
@@ -50,8 +52,7 @@ class Patterns:
         A wildcard does not find caches, environments and version control's own folders; a name in
         full does (never the latter). No symbolic link is followed, but one may be the result.
         """
-        asked = [pattern for pattern in self._patterns if not pattern.negated]
-        found = {path for pattern in asked for path in _expand(root, "", pattern.parts, pattern.folder)}
+        found = {path for pattern in self._patterns if not pattern.negated for path in pattern.find(root)}
         result: list[str] = []
         for path in sorted(found, key=lambda path: path.split("/")):
             if self.match(path + "/") and not (result and path.startswith(result[-1] + "/")):
@@ -60,18 +61,65 @@ class Patterns:
 
 
 class _Pattern:
+    """One pattern. `parts` are what stands between its slashes, `**` first where it is not anchored."""
+
     def __init__(self, text: str, anchored: bool) -> None:
         self.negated = text.startswith("!")
         body = text[self.negated :]
         self.folder = body.endswith("/")
-        anchored = anchored or "/" in body.rstrip("/")
-        parts = [part for part in body.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts:
-            raise PatternError(f"{text!r} names nothing inside the project")
-        self.parts = tuple(parts if anchored else ["**", *parts])
-        body = _regex(self.parts)
-        self.itself = re.compile(body + (r"/\Z" if self.folder else r"/?\Z"), re.DOTALL)
-        self.covers = re.compile(body + ("/" if self.folder else r"(?:/|\Z)"), re.DOTALL)
+        self.parts = _parts(body, anchored or "/" in body.rstrip("/"))
+        if not self.parts or ".." in self.parts:
+            raise PatternError(f"{printable(text) or '(empty)'}: names nothing inside the project")
+        try:
+            regex = path_regex(self.parts)
+        except ValueError as error:
+            raise PatternError(f"{printable(text)}: {error}") from None
+        self.itself = re.compile(regex + (r"/\Z" if self.folder else r"/?\Z"), re.DOTALL)
+        self.covers = re.compile(regex + ("/" if self.folder else r"(?:/|\Z)"), re.DOTALL)
+
+    def find(self, root: str) -> set[str]:
+        """What the parts lead to. A folder is looked at once for each part."""
+        found: set[str] = set()
+        seen: set[tuple[str, int]] = set()
+        todo = [("", 0)]  # a folder (empty, or ending with `/`), and the part that is looked for in it
+        while todo:
+            step = base, number = todo.pop()
+            if step in seen:
+                continue
+            seen.add(step)
+            if self.parts[number] == ANY_FOLDERS:
+                todo += self._anywhere(root, base, number, found)
+                continue
+            for name in _names(f"{root}/{base}", self.parts[number]):
+                path = base + name
+                if number + 1 < len(self.parts):
+                    if _is_folder(f"{root}/{path}"):
+                        todo.append((path + "/", number + 1))
+                elif not self.folder or os.path.isdir(f"{root}/{path}"):
+                    found.add(path)
+        return found
+
+    def _anywhere(self, root: str, base: str, number: int, found: set[str]) -> list[tuple[str, int]]:
+        """For `**`: the next part here, and the same again in each folder. At the end: all that is here."""
+        inside = children(f"{root}/{base}", top=not base)
+        folders = [entry.name for entry in inside if entry.is_dir(follow_symlinks=False)]
+        steps = [(f"{base}{name}/", number) for name in folders]
+        if number + 1 == len(self.parts):
+            found.update(base + name for name in (folders if self.folder else [each.name for each in inside]))
+        elif inside:
+            steps.append((base, number + 1))
+        return steps
+
+
+def _parts(body: str, anchored: bool) -> list[str]:
+    parts = [part for part in body.split("/") if part not in ("", ".")]
+    if parts and not anchored:
+        parts.insert(0, ANY_FOLDERS)
+    return [part for part, before in zip(parts, ["", *parts], strict=False) if (part, before) != ("**", "**")]
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _slashes(path: str) -> Iterator[int]:
@@ -79,80 +127,11 @@ def _slashes(path: str) -> Iterator[int]:
     return (match.end() for match in re.finditer("/(?!$)", path))
 
 
-def _regex(parts: tuple[str, ...]) -> str:
-    body = ""
-    for part in parts[:-1]:
-        body += "(?:.+/)?" if part == "**" else _translate(part) + "/"
-    return body + (".+" if parts[-1] == "**" else _translate(parts[-1]))
-
-
-def _translate(part: str) -> str:
-    """One part of a pattern as a regular expression; what is malformed stands for itself."""
-    body, i = "", 0
-    while i < len(part):
-        c = part[i]
-        if c == "*":
-            body += "" if body.endswith("[^/]*") else "[^/]*"
-        elif c == "?":
-            body += "[^/]"
-        elif c == "[" and (end := _set_end(part, i)):
-            body += _set(part[i + 1 : end])
-            i = end
-        else:
-            i += c == "\\" and i + 1 < len(part)
-            body += re.escape(part[i])
-        i += 1
-    return body
-
-
-def _set_end(part: str, start: int) -> int:
-    """Where the `]` of a set is, or 0. One that stands first is a member."""
-    first = start + 1 + (part[start + 1 : start + 2] in ("!", "^"))
-    return max(part.find("]", first + 1), 0)
-
-
-def _set(members: str) -> str:
-    negated = members[0] in "!^"
-    body = "".join(c if c.isalnum() or c == "-" else "\\" + c for c in members[negated:])
-    regex = f"[^/{body}]" if negated else f"(?!/)[{body}]"
-    try:
-        re.compile(regex)
-    except re.error as error:
-        raise PatternError(f"[{members}] is no set of characters: {error}") from None
-    return regex
-
-
-def _expand(root: str, base: str, parts: tuple[str, ...], folder: bool) -> Iterator[str]:
-    """Paths below `base` (empty, or ending with `/`) that the parts lead to."""
-    part, rest = parts[0], parts[1:]
-    if part == "**":
-        yield from _anywhere(root, base, parts, folder)
-        return
-    for name in _names(root + "/" + base, part):
-        path = base + name
-        full = f"{root}/{path}"
-        if not rest:
-            if os.path.isdir(full) or not folder:
-                yield path
-        elif os.path.isdir(full) and not os.path.islink(full):
-            yield from _expand(root, path + "/", rest, folder)
-
-
-def _anywhere(root: str, base: str, parts: tuple[str, ...], folder: bool) -> Iterator[str]:
-    """`**`: the rest here, and the same again in each folder. At the end: all that is here."""
-    inside = children(f"{root}/{base}", top=not base)
-    if inside:
-        yield from _expand(root, base, parts[1:] or ("*",), folder)
-    for entry in inside:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _expand(root, f"{base}{entry.name}/", parts, folder)
-
-
 def _names(folder: str, part: str) -> list[str]:
     """Names in a folder that one part stands for."""
     if not _MAGIC.search(part):
         known = part not in VERSION_CONTROL and os.path.lexists(f"{folder}/{part}")
         return [part] if known else []
-    regex = re.compile(_translate(part), re.DOTALL)
+    regex = re.compile(name_regex(part), re.DOTALL)
     found = [name for name in os.listdir(folder) if name not in SET_APART and regex.fullmatch(name)]
     return [name for name in found if not is_environment(f"{folder}/{name}")]

@@ -1,9 +1,9 @@
 """Write one checkpoint to disk, so that at every moment it is there whole or not there.
 
 Each rank writes its own file into a folder that all of them derive the name of, without talking:
-`.tmp`, fsync, rename, fsync of the folder. Rank 0 adds the rest, waits until every rank's file is
-there, writes the manifest last, and gives the folder its name. Runs in a background thread; no
-collective is used. An OSError leaves the earlier checkpoints as they were.
+`.tmp`, fsync, rename. Rank 0 adds the rest, waits until every rank's file is there, syncs the folder,
+writes the manifest last, and gives the folder its name. Runs in a background thread; no collective
+is used. An OSError leaves the earlier checkpoints as they were.
 
 Part of the in-job half: standard library only, Python ≥ 3.9; torch is imported when used.
 """
@@ -64,6 +64,8 @@ def write_rank(order: Order, state: Any) -> None:
 
 def write_all(order: Order, rank_state: Any, state: Any) -> Checkpoint:
     """What rank 0 does: write, wait for the others, publish, remove what is too many."""
+    with contextlib.suppress(OSError):
+        _remove_abandoned(order.directory)
     try:
         os.makedirs(order.staging, exist_ok=True)
         own = manifests.RANK_FILE.format(rank=0)
@@ -118,7 +120,6 @@ def _write(folder: str, name: str, state: Any) -> File:
         file.flush()
         os.fsync(file.fileno())
     os.rename(f"{path}.tmp", path)
-    durable.sync_folder(folder)
     return File(name, sink.size, sink.summed.hexdigest())
 
 
@@ -153,6 +154,7 @@ def _publish(order: Order, files: list[File]) -> Checkpoint:
         metrics=None if order.metric is None else {"metric": order.metric},
         best=_is_best(order.metric, earlier),
     )
+    durable.sync_folder(order.staging)
     durable.write_durably(os.path.join(order.staging, protocol.MANIFEST), manifests.to_json(checkpoint))
     _make_way(order)
     os.rename(order.staging, order.path)
@@ -185,12 +187,16 @@ def _remove(path: str) -> None:
     shutil.rmtree(grave, ignore_errors=True)
 
 
-def _remove_surplus(directory: str, keep: int) -> None:
-    """Leave the newest `keep` and the best, and nothing of what earlier runs did not finish."""
+def _remove_abandoned(directory: str) -> None:
+    """Remove what earlier runs did not finish writing, or removing."""
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if name.startswith(manifests.REMOVING) or _abandoned(path, name):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_surplus(directory: str, keep: int) -> None:
+    """Leave the newest `keep` and the best, and no damaged one that is older."""
     found = [checkpoint for checkpoint in manifests.find_checkpoints(directory) if checkpoint.files]
     whole = [checkpoint for checkpoint in found if checkpoint.problem is None]
     best = [checkpoint for checkpoint in whole if checkpoint.best][-1:]

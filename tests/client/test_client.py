@@ -128,7 +128,8 @@ def test_a_content_that_is_not_what_was_announced(client: Client, tmp_path: Path
 
 
 def test_a_file_too_large_is_refused_while_it_is_sent(tmp_path: Path) -> None:
-    with Daemon(tmp_path / "d.sock", file=2**20) as daemon, Client(daemon.path) as client:
+    hasty = Daemon(tmp_path / "d.sock", file=2**20, linger=0.0)  # closes while the body is on its way
+    with hasty, Client(hasty.path) as client:
         with pytest.raises(ApiError) as refused:
             client.put_file("0" * 64, lambda: io.BytesIO(bytes(50 * 2**20)))
         assert (refused.value.code, refused.value.status) == (ErrorCode.TOO_LARGE, 413)

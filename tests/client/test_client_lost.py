@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.daemon import Daemon, until
-from trainforge.api import EventView, SubmitRequest
+from tests.client.daemon import Daemon
+from tests.support import wait_for
+from trainforge.api import EventView, JobView, SubmitRequest
 from trainforge.client import ApiError, Client, NoDaemon
 from trainforge.states import JobState
+from trainforge.transport import Stream
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_the_connection_is_kept(daemon: Daemon) -> None:
         for _ in range(5):
             client.status()
         assert len(daemon.connections()) == 1
-    until(lambda: not daemon.connections())
+    wait_for(lambda: not daemon.connections())
 
 
 def test_a_restarted_daemon_is_found_again(daemon: Daemon) -> None:
@@ -90,7 +92,7 @@ def test_a_lost_submission_is_sent_again_and_makes_one_job(daemon: Daemon) -> No
     daemon.service.slow = 0.2
     with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
         submitting = pool.submit(client.submit, request("one"))
-        until(lambda: daemon.service.entered)
+        wait_for(lambda: daemon.service.entered == 1)
         daemon.cut()
         daemon.service.slow = 0.0
         assert submitting.result(10).id == 1
@@ -101,7 +103,7 @@ def test_a_submission_survives_a_restart(daemon: Daemon) -> None:
     daemon.service.slow = 5.0
     with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
         submitting = pool.submit(client.submit, request("one"))
-        until(lambda: daemon.service.entered)
+        wait_for(lambda: daemon.service.entered == 1)
         daemon.cut()
         daemon.stop()
         daemon.service.slow = 0.0
@@ -184,6 +186,7 @@ def test_a_daemon_that_does_not_answer_in_time(daemon: Daemon) -> None:
         with pytest.raises(NoDaemon, match=r"not answered within 0\.1 s"):
             client.submit(request("one"))
         assert client.status().user == "alice"  # not the late answer of before
+    assert daemon.service.entered == 1  # a daemon that is slow is not asked once more
 
 
 def test_too_many_requests_are_put_off_as_told(tmp_path: Path) -> None:
@@ -222,8 +225,7 @@ def test_a_full_queue_of_connections_is_waited_for(tmp_path: Path) -> None:
 
 def test_events_go_on_over_restarts_without_gap_or_double(daemon: Daemon) -> None:
     got: list[int] = []
-    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
-        stream = client.watch(0)
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool, client.watch(0) as stream:
         reading = pool.submit(lambda: got.extend(i.id for i in stream if isinstance(i, EventView)))
         for round in range(10):
             for _ in range(50):
@@ -234,8 +236,8 @@ def test_events_go_on_over_restarts_without_gap_or_double(daemon: Daemon) -> Non
                 daemon.stop()
                 daemon.do(daemon.service.happen, "while_down")
                 daemon.start()
-        until(lambda: len(got) >= 505)
-        assert stream.connected
+        wait_for(lambda: len(got) >= 505)
+        wait_for(lambda: stream.connected)
         stream.close()
         reading.result(10)
     assert got == list(range(1, 506))
@@ -251,9 +253,9 @@ def test_a_stream_of_new_events_misses_none_while_it_is_cut_off(daemon: Daemon) 
         assert item.type == "first"
     with Client(daemon.path) as client, client.watch() as stream, ThreadPoolExecutor() as pool:
         first = pool.submit(next, stream)
-        until(lambda: stream.place == 2)  # told before anything happened
+        wait_for(lambda: stream.place == 2)  # told before anything happened
         daemon.stop()
-        until(lambda: not stream.connected)
+        wait_for(lambda: not stream.connected)
         daemon.do(daemon.service.happen, "while_down")
         daemon.start()
         item = first.result(10)
@@ -276,7 +278,7 @@ def test_progress_and_gpus_are_in_the_stream(daemon: Daemon) -> None:
 
     with Client(daemon.path) as client, client.watch() as stream:
         stream.connect()
-        until(lambda: daemon.service.live.watched)
+        wait_for(lambda: daemon.service.live.watched)
         daemon.do(daemon.service.live.progress, JobProgress(job=3))
         assert next(stream) == JobProgress(job=3)
         daemon.do(daemon.service.live.gpus, GpuList(gpus=()))
@@ -294,7 +296,7 @@ def test_closing_from_another_thread_ends_the_iteration(daemon: Daemon) -> None:
     with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
         stream = client.watch()
         reading = pool.submit(list, stream)
-        until(lambda: stream.connected)
+        wait_for(lambda: stream.connected)
         stream.close()
         assert reading.result(10) == []
         daemon.stop()
@@ -302,6 +304,20 @@ def test_closing_from_another_thread_ends_the_iteration(daemon: Daemon) -> None:
         trying = pool.submit(list, waiting)  # nobody is there: it tries again and again
         waiting.close()
         assert trying.result(10) == []
+
+
+def test_closing_while_it_connects_ends_the_iteration(daemon: Daemon) -> None:
+    with Client(daemon.path) as client:
+        stream = client.watch(0)
+        connect = stream._open
+
+        def closed_meanwhile(place: int | None) -> Stream:
+            opened = connect(place)
+            stream.close()
+            return opened
+
+        stream._open = closed_meanwhile
+        assert list(stream) == []
 
 
 def test_followed_output_and_its_loss(daemon: Daemon) -> None:
@@ -331,7 +347,7 @@ def test_leaving_followed_output_closes_it(daemon: Daemon) -> None:
         next(output)
         assert daemon.service.followers == 1
         output.close()  # type: ignore[attr-defined]
-        until(lambda: daemon.service.followers == 0)
+        wait_for(lambda: daemon.service.followers == 0)
 
 
 def waiting(client: Client, job: int, timeout: float | None) -> Callable[[], JobState]:
@@ -343,7 +359,7 @@ def test_waiting_for_a_job(daemon: Daemon) -> None:
         client.submit(request("one"))
         client.submit(request("other"))
         done = pool.submit(waiting(client, 1, None))
-        until(lambda: daemon.service.live.watched)
+        wait_for(lambda: daemon.service.live.watched)
         daemon.do(daemon.service.end, 2)
         daemon.stop()
         daemon.start()
@@ -351,6 +367,23 @@ def test_waiting_for_a_job(daemon: Daemon) -> None:
         daemon.do(daemon.service.end, 1, JobState.FAILED)
         assert done.result(10) == JobState.FAILED
         assert client.wait(2, 0).state == JobState.SUCCEEDED
+
+
+def test_a_job_that_ends_while_it_is_looked_at_is_not_waited_for_in_vain(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(daemon.path) as client, ThreadPoolExecutor() as pool:
+        client.submit(request("one"))
+        look = client.job
+
+        def ended_meanwhile(job: int) -> JobView:
+            seen = look(job)
+            if not seen.state.ended:
+                daemon.do(daemon.service.end, job)
+            return seen
+
+        monkeypatch.setattr(client, "job", ended_meanwhile)
+        assert pool.submit(client.wait, 1, 5).result(10).state == JobState.SUCCEEDED
 
 
 def test_waiting_in_vain(daemon: Daemon) -> None:

@@ -65,7 +65,7 @@ class FakeService:
         self.drained: str | None = None
         self.broken: Exception | None = None  # raised by `status`
         self.slow = 0.0  # seconds that `submit` takes
-        self.entered = False  # `submit` was called
+        self.entered = 0  # calls of `submit`
 
     # what tests do to it
 
@@ -87,7 +87,7 @@ class FakeService:
     # the service
 
     async def submit(self, requests: Sequence[SubmitRequest]) -> tuple[JobView, ...]:
-        self.entered = True
+        self.entered += 1
         if self.slow:
             await asyncio.sleep(self.slow)
         for position, request in enumerate(requests):

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Answer, Api, served, soon, submission, until
+from tests.shell.web import Answer, Api, served, soon, submission
+from tests.support import until
 from trainforged.web.app import TABLE
 
 DEEP = b'{"spec": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b'}, "request_id": "a"}'

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import DEADLINE, Answer, served, soon, submission, until
+from tests.shell.web import DEADLINE, Answer, served, soon, submission
+from tests.support import until
 from trainforged.web.limits import Budget, TokenBucket
 
 SHA = "a" * 64
@@ -74,11 +75,18 @@ async def test_a_file_of_just_the_limit_is_taken(tmp_path: Path) -> None:
 
 
 async def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:
-    async with served(tmp_path, body_patience=0.1, least_rate=1e6) as api:
+    async with served(tmp_path, body_patience=0.2, least_rate=1e6) as api:
         reader, writer = await api.connect()
-        writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+        writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n")
 
+        async def trickle() -> None:
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(0.02)
+
+        trickling = asyncio.create_task(trickle())
         answer = Answer(await soon(reader.readuntil(b"}}")))
+        trickling.cancel()
 
         assert (answer.status, answer.code) == (408, "timeout")
         writer.close()
@@ -177,12 +185,23 @@ async def test_five_hundred_clients_at_once_are_all_served(tmp_path: Path) -> No
     assert len(api.service.all) == 500
 
 
-async def test_many_large_bodies_wait_for_their_turn(tmp_path: Path) -> None:
-    body = json.dumps(submission(shell={"env": {"X": "y" * MIB}})).encode()
+async def test_many_large_bodies_wait_for_their_turn_and_small_ones_do_not(tmp_path: Path) -> None:
+    body = json.dumps(submission("large", shell={"env": {"X": "y" * MIB}})).encode()
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with served(tmp_path, json_body=2 * MIB, bodies_in_memory=2 * MIB) as api:
-        answers = await asyncio.gather(*(api.ask("POST", "/v1/jobs", body) for _ in range(8)))
+        first_reader, first = await api.connect()
+        first.write(head + body[:-1])
+        await soon(first.drain())
+        others = [asyncio.create_task(api.ask("POST", "/v1/jobs", body)) for _ in range(8)]
+        await until(lambda: api.serving.connections() == 9)
+        assert (await api.ask("POST", "/v1/jobs", submission("small"))).status == 201
+        assert [job.name for job in api.service.all.values()] == ["small"]
 
-    assert [answer.status for answer in answers] == [201] * 8
+        first.write(body[-1:])
+
+        assert b" 201 " in await soon(first_reader.readline())
+        assert [answer.status for answer in await asyncio.gather(*others)] == [201] * 8
+        first.close()
 
 
 async def test_budget_is_given_in_order_and_given_back() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shell.fake_service import NOW, FakeService
-from trainforge.api import EventView, GpuList, JobProgress
+from trainforge.api import EventList, EventView, GpuList, JobProgress
 from trainforged.web.live import PAGE, Cursor, Live
 
 
@@ -74,6 +74,20 @@ async def test_an_event_committed_during_the_query_is_given_once() -> None:
     service.happen("four", 1)
 
     assert [*first, *await read(cursor)] == [1, 3, 4]
+
+
+async def test_an_event_published_during_the_query_that_missed_it_is_given() -> None:
+    service = FakeService(keep=1)
+    for _ in range(3):
+        service.happen("one", 1)
+
+    async def query(after: int, job: int | None, limit: int) -> EventList:
+        page = await service.events(after, job, limit)
+        if len(service.history) == 3:
+            service.happen("meanwhile", 1)
+        return page
+
+    assert await read(service.live.listen(0, 1, query)) == [1, 2, 3, 4]
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Api, served, submission, until
+from tests.shell.web import Api, served, submission
+from tests.support import until
 from trainforged.web.app import make_app
 from trainforged.web.serving import SocketTaken, serve_unix
 
@@ -102,7 +104,7 @@ async def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) ->
         reader, writer = await api.connect()
         idle = await api.connect()
         asking = asyncio.create_task(api.ask("POST", "/v1/jobs", submission()))
-        await until(lambda: service.entered)
+        await until(lambda: service.entered == 1)
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began < 1.0
     assert (await asking).status == 201
@@ -126,3 +128,24 @@ async def test_requests_are_not_logged_unless_asked_for(
             await until(lambda: any("GET /v1/status" in r.getMessage() for r in caplog.records))
     finally:
         access.setLevel(logging.WARNING)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_while_it_stops_is_not_left_hanging(tmp_path: Path, turns: int) -> None:
+    """Whatever the loop has got to: not yet accepted, accepted, or already a connection."""
+    serving = await serve_unix(make_app(FakeService()), tmp_path / "d.sock")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+    for client in clients:
+        client.connect(str(tmp_path / "d.sock"))
+        client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await serving.close()
+
+    for client in clients:
+        client.settimeout(1)
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.to_thread(client.recv, 10_000):
+                pass
+        client.close()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Api, Events, served, soon, submission, until
+from tests.shell.web import Api, Events, served, soon, submission
+from tests.support import until
 from trainforge.api import JobProgress, Progress
 
 
@@ -229,12 +230,16 @@ async def test_streams_end_when_the_daemon_stops(tmp_path: Path) -> None:
             reader = await stack.enter_async_context(api.stream("/v1/events?after=0"))
             log, writer = await api.connect()
             writer.write(b"GET /v1/jobs/1/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-            await until(lambda: service.followers == 1)
+            whole, other = await api.connect()
+            other.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            await until(lambda: service.followers == 1 and len(service.live._cursors) == 2)
             await Events(reader).ids(1)
             began = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - began < 1.5
         assert await soon(reader.read()) == b""
+        assert (await soon(whole.read())).endswith(b"0\r\n\r\n")
         assert not (await soon(log.read())).endswith(b"0\r\n\r\n")
         writer.close()
+        other.close()
     assert service.followers == 0
     assert not service.live.watched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,12 +99,6 @@ async def served(path: Path, service: FakeService | None = None, **limits: Any) 
         yield Api(service, path / "d.sock", serving)
     finally:
         await serving.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - any condition, not an event
-            await asyncio.sleep(0.005)
 
 
 async def soon(awaitable: Awaitable[T]) -> T:

@@ -85,12 +85,11 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
         return ()
     target, specs = _read(args, after)
     frozen = None if target.in_place else projects.freeze(target, specs[0])
-    projects.say_about(target, specs[0], frozen)
     projects.check_requirements(target, specs[0])
     shell = shell_state(target)
     if frozen is not None:
         client.upload(frozen.entries, frozen.open)
-    return client.submit_all(
+    jobs = client.submit_all(
         [
             SubmitRequest(
                 spec=projects.plain(spec),
@@ -105,6 +104,8 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
             for spec in specs
         ]
     )
+    projects.say_about(target, specs[0], frozen)
+    return jobs
 
 
 def _read(args: argparse.Namespace, after: Sequence[int]) -> tuple[Target, tuple[JobSpec, ...]]:

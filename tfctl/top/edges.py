@@ -35,11 +35,9 @@ def header(known: Known, width: int, now: datetime.datetime) -> Line:
     if known.looked is None:
         return apart((title, Span("  connecting …", MUTED)), time, width)
     status = known.looked.status
-    left = (title, *_gpus(known), *_jobs(status))
-    for more in (_machine(status), _disk(status), ()):
-        if width_of(left) + width_of(more) + width_of(time) + 4 <= width:
-            break
-    return apart(left, (*more, *time), width)
+    left = (title, *_disk(status), *_gpus(known), *_jobs(status))
+    right = (*_machine(status), *time)
+    return apart(left, right if width_of(left) + width_of(right) + 2 <= width else time, width)
 
 
 def _gpus(known: Known) -> Line:
@@ -63,15 +61,15 @@ def _jobs(status: StatusAnswer) -> Line:
 
 
 def _disk(status: StatusAnswer) -> Line:
-    """Always said when the disk is nearly full."""
-    return (Span(f"{size(status.disk_free)} of disk left  ", BAD),) if status.disk_free < LITTLE_DISK else ()
+    """Said when the disk is nearly full, before all else."""
+    return (Span(f"  {size(status.disk_free)} of disk left", BAD),) if status.disk_free < LITTLE_DISK else ()
 
 
 def _machine(status: StatusAnswer) -> Line:
     cores = f"{status.cpu_free}/{status.cpu_total} cores free"
     memory = f"{size(status.memory_free)} of memory free"
     words = f"{cores}  {memory}  load {status.load[0]:.1f}  "
-    return (*_disk(status), Span(words, MUTED))
+    return (Span(words, MUTED),)
 
 
 def footer(known: Known, view: View, selected: JobView | None, width: int, now: float) -> Line:

@@ -86,8 +86,9 @@ class Known:
             case JobProgress():
                 self._progress(message)
             case EventView():
-                if not self.events or message.id > self.events[-1].id:
-                    self.events.append(message)
+                if self.events and message.id <= self.events[-1].id:
+                    self.events.clear()  # no event comes twice: this is another database's
+                self.events.append(message)
             case Looked():
                 self.looked = message
                 every = (*message.live, *message.waiting, *message.ended)

@@ -47,13 +47,14 @@ class LogView:
         """Move by a key; False when the view is to be left."""
         if key in ("q", "Q", "escape"):
             return False
-        page = max(1, size.height - 3)
+        rows = max(1, size.height - 2)
+        page = max(1, rows - 1)
         moves = {"up": -1, "k": -1, "down": 1, "j": 1, "enter": 1, "pageup": -page, "b": -page}
         moves |= {"pagedown": page, "space": page, "home": -(10**12), "g": -(10**12)}
         if key in ("G", "F", "end"):
             self._end = None
         elif key in moves:
-            least = min(self._text.first + page, self._text.end)
+            least = min(self._text.first + rows, self._text.end)
             end = max(least, (self._text.end if self._end is None else self._end) + moves[key])
             self._end = None if end >= self._text.end else end
         return True

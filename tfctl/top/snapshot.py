@@ -28,7 +28,11 @@ def snapshot(client: Client) -> str:
         f"{looked.status.cpu_free} of {looked.status.cpu_total} cores free, "
         f"{size(looked.status.memory_free)} of memory free",
         table(GPUS, [_gpu(gpu) for gpu in began.gpus.gpus], right=(0, 2, 3, 5, 6)),
-        table(RUNNING, [_running(job) for job in looked.live], right=(0, 5, 7, 8)),
+        table(
+            RUNNING,
+            [_running(job) for job in sorted(looked.live, key=lambda job: job.id)],
+            right=(0, 5, 7, 8),
+        ),
         table(WAITING, [_waiting(job) for job in looked.waiting], right=(0,)),
     ]
     if waiting > len(looked.waiting):

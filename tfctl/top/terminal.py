@@ -7,6 +7,7 @@ stopped with Ctrl-Z.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -28,6 +29,7 @@ from tfctl.top.spans import Line
 ESCAPE_PATIENCE = 0.05  # seconds within which the rest of a key's sequence comes
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 HANDLED = (*ENDING, signal.SIGTSTP, signal.SIGWINCH)
+WRAP_OFF, WRAP_ON = "\x1b[?7l", "\x1b[?7h"  # a character that is wider than we think moves nothing
 UNKNOWN_SIZE = Size(80, 24)
 
 
@@ -54,6 +56,8 @@ class Terminal:
         self._alarm_before = -1
 
     def __enter__(self) -> Terminal:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that has no such character shows `?`
         self._alarm_before = signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self._signalled) for number in HANDLED}
         self._take()
@@ -119,13 +123,19 @@ class Terminal:
         tty.setcbreak(self._in)
         self.console.set_alt_screen(True)
         self.console.show_cursor(False)
+        self._write(WRAP_OFF)
         self.painter.forget()
 
     def _give_back(self) -> None:
         with contextlib.suppress(OSError, termios.error):  # a terminal that is gone needs nothing
+            self._write(WRAP_ON)
             self.console.show_cursor(True)
             self.console.set_alt_screen(False)
             termios.tcsetattr(self._in, termios.TCSADRAIN, self._found)
+
+    def _write(self, text: str) -> None:
+        self.console.file.write(text)
+        self.console.file.flush()
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number in ENDING:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from aiohttp import web
 
 import trainforge
 from trainforged import config
@@ -50,6 +51,7 @@ from trainforged.storage.metrics import MetricStore
 from trainforged.storage.records import RecordReader
 from trainforged.storage.statedir import lock_state_dir, refuse_network_file_system
 from trainforged.web.app import make_app
+from trainforged.web.limits import Limits
 from trainforged.web.live import Live
 from trainforged.web.serving import SocketTaken, serve_unix
 
@@ -139,7 +141,7 @@ class Daemon:
             stack.push_async_callback(self._cancel_tasks, engine)
             stack.push_async_callback(self._supervisor.close)
             self._begin()
-            serving = await serve_unix(make_app(self._service), self._options.socket)
+            serving = await serve_unix(self._app(), self._options.socket)
             stack.push_async_callback(serving.close)
             self._announce()
             await self._until_stopped(engine)
@@ -274,6 +276,9 @@ class Daemon:
         self._engine.tell(msgspec.structs.replace(event, jitter=random.random()))
 
     # ---- living
+
+    def _app(self) -> web.Application:
+        return make_app(self._service, Limits(file=int(self._settings.limits.file)))
 
     async def _take_up(self) -> None:
         """What the last daemon left."""

@@ -65,6 +65,7 @@ class Attempt:
         self._preparing: asyncio.Future[Launch] | None = None
         self._pidfd: int | None = None
         self._spawns = 0
+        self._ran = False
 
     def stop(self, grace: float) -> None:
         """Have it stopped, whatever it is doing. Zero or less: at once. Again: only sooner."""
@@ -92,13 +93,16 @@ class Attempt:
             case Ended(end):
                 return end
             case Running(shim, pidfd):
+                self._ran = True
                 await self._accompany(shim.pid, pidfd)
             case Beginning():
                 await asyncio.sleep(MOMENT)
             case Vanished(shim):
                 return await self._lose(shim.time)
+            case Fresh() if self._ran:  # somebody removed its folder: that does not make it fresh
+                return await self._conclude(_lost(None))
             case Fresh() if self._start is None and self._grace is None:
-                return await self._lose(None)
+                return await self._conclude(_lost(None))
             case Fresh():
                 return await self._begin()
         return None
@@ -195,14 +199,14 @@ class Attempt:
 
     # ---- the end
 
-    async def _lose(self, started_at: float | None) -> AttemptEnd | None:
+    async def _lose(self, started_at: float) -> AttemptEnd | None:
         """Nobody will ever know how it ended; see to it at least that it has."""
         token = await self._means.threads.run(self._folder.token)
         if token is not None:
             left = await self._means.threads.run(leftovers.kill_all, token, looks=2, patience=CLEANING)
             if left:
                 log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
-        return await self._conclude(AttemptEnd(started_at=started_at, ended_at=time.time(), lost=True))
+        return await self._conclude(_lost(started_at))
 
     async def _conclude(self, end: AttemptEnd) -> AttemptEnd | None:
         try:
@@ -215,6 +219,10 @@ class Attempt:
 
 class _Stopped(Exception):
     """It was to be stopped before it had begun."""
+
+
+def _lost(started_at: float | None) -> AttemptEnd:
+    return AttemptEnd(started_at=started_at, ended_at=time.time(), lost=True)
 
 
 def _refused(sentence: str, hopeless: bool = False) -> AttemptEnd:

@@ -160,10 +160,10 @@ class AttemptFolder:
         finally:
             os.close(fd)
 
-    def _read(self, name: str, kind: type[T]) -> T | None:
+    def _read(self, name: str, kind: type[T], most: int = -1) -> T | None:
         try:
             with (self.path / name).open("rb") as file:
-                return msgspec.json.decode(file.read(LARGEST), type=kind)
+                return msgspec.json.decode(file.read(most), type=kind)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None  # torn or foreign: as good as none
 
@@ -178,7 +178,7 @@ class AttemptFolder:
     def _reports(self) -> dict[int, RankReport]:
         found = {}
         for path in self.path.glob(RANK_STATUS.format(rank="*")):
-            report = self._read(path.name, RankReport)
+            report = self._read(path.name, RankReport, most=LARGEST)
             if report is not None:
                 found[report.rank] = report
         return found

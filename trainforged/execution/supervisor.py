@@ -28,16 +28,15 @@ from trainforged.core.messages import (
     StartAttempt,
     StopAttempt,
 )
-from trainforged.execution import leftovers
 from trainforged.execution import usage as meter
 from trainforged.execution.attempt import Attempt, Means
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.launch import LOCK_PREFIX, GpusClear, Prepare
+from trainforged.execution.release import release
 from trainforged.execution.waiting import Threads
 
 THREADS = 8
 METER_PERIOD = 2.0  # seconds between two samples of usage
-RELEASE_LIMIT = 30.0  # seconds for the last process to go before its GPUs are set aside
 
 Key = tuple[int, int]  # job, attempt
 log = logging.getLogger(__name__)
@@ -141,6 +140,7 @@ class Supervisor:
         finally:
             del self._attempts[key], self._work["attempt", key]
             self._live.pop(key, None)
+            self._usage.pop(key[0], None)
         self._means.reached("end known")
         jitter = random.random()
         self._tell(AttemptEnded(job=key[0], attempt=key[1], end=end, time=time.time(), jitter=jitter))
@@ -160,31 +160,11 @@ class Supervisor:
             if running is not None:
                 await asyncio.wait([running])
             self._means.reached("release begun")
-            stuck = await self._clear_processes(self._folder(key), order.gpus)
-            if not stuck and order.gpus:
-                stuck = await self._gpus_clear(order.gpus)
+            stuck = await release(self._folder(key), order.gpus, self._threads, self._gpus_clear)
             self._means.reached("released")
         finally:
             del self._work["release", key]
         self._tell(LeaseReleased(job=order.job, attempt=order.attempt, stuck=stuck, time=time.time()))
-
-    async def _clear_processes(self, folder: AttemptFolder, gpus: tuple[str, ...]) -> dict[str, str]:
-        """Until nothing of the attempt is left. Where that takes too long, its GPUs are stuck.
-
-        Without a GPU to set aside the waiting has no end: the next attempt must not meet this one.
-        """
-        token = await self._threads.run(folder.token)
-        end = await self._threads.run(folder.end)
-        looks = 2 if end is None or end.lost else 1
-        while token is not None:
-            left = await self._threads.run(leftovers.kill_all, token, looks=looks, patience=RELEASE_LIMIT)
-            if not left:
-                break
-            who = leftovers.describe(left)
-            log.warning("%s of the attempt in %s does not die", who, folder.path)
-            if gpus:
-                return dict.fromkeys(gpus, f"{who} of its last job does not die")
-        return {}
 
     # ---- usage
 
@@ -195,7 +175,8 @@ class Supervisor:
         """While attempts run."""
         while self._live:
             totals = await self._threads.run(meter.sample, self._shims())
-            self._usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
+            usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
+            self._usage = {job: now for job, now in usage.items() if job in self._shims()}
             self._totals = totals
             await asyncio.sleep(METER_PERIOD)
         self._usage, self._totals = {}, {}

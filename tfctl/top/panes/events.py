@@ -9,27 +9,31 @@ from tfctl.top.known import Known
 from tfctl.top.spans import BAD, HEADING, MUTED, WARNING, Column, Line, Span, clean, exactly, row, total
 from trainforge.api import EventView
 
-WHEN, JOB = Column("", 8), Column("", 9)
+WHEN = Column("", 8)
+SHORTEST_JOB, LONGEST_JOB = 20, 32
+LEFT_OUT = frozenset({"attempt_ended"})  # what came of it is said by the event after it
 STYLES = {
-    "job_failed": BAD,
-    "gpu_set_aside": BAD,
-    "gpu_gone": BAD,
-    "attempt_ended": "",
     "job_succeeded": "green",
+    "job_failed": BAD,
     "job_retried": WARNING,
-    "gpu_withheld": WARNING,
     "checkpoint_skipped": WARNING,
+    "gpu_gone": BAD,
+    "gpu_set_aside": BAD,
+    "gpu_withheld": WARNING,
 }
+VERDICTS = {"job_succeeded": "succeeded", "job_failed": "failed"}
 
 
 def pane(known: Known, width: int, count: int, today: datetime.date, *, titled: bool) -> list[Line]:
     """At most `count` events, below a heading or not."""
-    columns = (WHEN, JOB, Column("", max(0, width - total((WHEN, JOB)) - 1)))
+    job = Column("", min(LONGEST_JOB, max(SHORTEST_JOB, width // 4)))
+    columns = (WHEN, job, Column("", max(0, width - total((WHEN, job)) - 1)))
     lines = [exactly((Span("EVENTS", HEADING),), width)] if titled else []
-    for event in islice(reversed(known.events), count):
+    told = (event for event in reversed(known.events) if event.type not in LEFT_OUT)
+    for event in islice(told, count):
         cells = (
             Span(moment(event.time, today), MUTED),
-            Span(f"job {event.job}" if event.job is not None else "", MUTED),
+            Span(_job(known, event), MUTED),
             Span(_words(event), STYLES.get(event.type, "")),
         )
         lines.append(exactly(row(columns, cells), width))
@@ -42,5 +46,14 @@ def moment(time: datetime.datetime, today: datetime.date) -> str:
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%d %b}"
 
 
+def _job(known: Known, event: EventView) -> str:
+    if event.job is None:
+        return ""
+    job = known.jobs.get(event.job)
+    return f"{event.job} {job.name}" if job is not None else f"job {event.job}"
+
+
 def _words(event: EventView) -> str:
-    return clean(event.message) or event.type.replace("_", " ")
+    message = clean(event.message) or event.type.replace("_", " ")
+    verdict = VERDICTS.get(event.type)
+    return f"{verdict}: {message}" if verdict is not None else message

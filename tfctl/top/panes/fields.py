@@ -13,8 +13,8 @@ from tfctl.top.spans import Column, clean, total
 from trainforge.api import JobView
 
 LOSSES = ("loss", "train_loss", "train/loss", "training_loss", "val_loss")
-ACCURACIES = ("accuracy", "acc", "train_accuracy", "train_acc", "train/accuracy", "top1", "val_accuracy")
 VALIDATED = ("val_accuracy", "val_acc", "val/accuracy", "val/acc", "test_accuracy", "eval_accuracy")
+ACCURACIES = ("accuracy", "acc", "train_accuracy", "train_acc", "train/accuracy", "top1", *VALIDATED)
 RATES = ("images_per_second", "images/s", "img/s", "samples_per_second", "samples/s", "throughput")
 SHORTEST_BAR, LONGEST_BAR = 9, 40
 SHORTEST_NAME, LONGEST_NAME = 16, 40

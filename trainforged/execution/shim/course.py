@@ -67,7 +67,7 @@ class Course:
             return None
         if self.ordered:
             return TERM_ALL
-        if success:
+        if success and not self._failing:
             self.deadline = now + LINGER
             return TERM_ALL
         return self._kill()

@@ -118,7 +118,9 @@ class Ranks:
             return
         pid = peer_pid(connection)
         taken = set(self._pids.values()) | {end["rank"] for end in self.ends}
-        if not isinstance(rank, int) or not 0 <= rank < self._count or rank in taken or pid in self._pids:
+        if not isinstance(rank, int) or not 0 <= rank < self._count or rank in taken:
+            return
+        if pid <= 0 or pid in self._pids:  # 0: in a pid namespace that we cannot see into
             return
         self._connections.append(connection)
         self._pids[pid] = rank
