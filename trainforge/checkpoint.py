@@ -77,7 +77,7 @@ class Checkpointer:
         path = agreement.decide(self._choose)
         if path is None:
             return 0
-        state, rank_state = parts.load(path, records.rank())
+        state, rank_state = parts.load(path, records.place()[0])
         self._parts.restore(path, copy.deepcopy(state["objects"]) if exact else state["objects"])
 
         def finish() -> None:

@@ -39,7 +39,7 @@ def report(**numbers: SupportsFloat) -> None:
             metrics[name] = value if type(value) is float else _number(name, value)
     if records.in_job():
         records.write(protocol.REPORT, **position, metrics=metrics)
-    elif records.rank() == 0:
+    elif numbers and records.rank() == 0:
         print(_line(position, metrics), flush=True)
 
 

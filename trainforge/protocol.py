@@ -14,6 +14,7 @@ IN_JOB_MODULES = (
     "agreement.py",
     "checkpoint.py",
     "durable.py",
+    "endings.py",
     "job.py",
     "keeper.py",
     "manifests.py",
@@ -52,13 +53,13 @@ RESERVED = frozenset(
 
 # Files in the attempt's folder.
 RECORDS = "records-{rank}.jsonl"
-RANK_STATUS = "rank-{rank}.json"  # how the rank's script ended; written by `trainforge.wrapper`
+RANK_STATUS = "rank-{rank}.json"  # how the rank's script ended; see `trainforge.endings`
 
 # Kinds of records, with the fields beside `kind` and `time`.
 REPORT = "report"  # step?, steps?, epoch?, epochs?: numbers; metrics: {name: number}
 PHASE = "phase"  # name, state: "begin" | "end"
 RESUMED = "resumed"  # step, path: what the Checkpointer restored
-CHECKPOINT = "checkpoint"  # step, path, size (bytes), seconds, metrics
+CHECKPOINT = "checkpoint"  # step, path, size (bytes), seconds, metrics, best
 CHECKPOINT_SKIPPED = "checkpoint_skipped"  # path, problem: damaged, or could not be written
 STOPPING = "stopping"  # should_stop answered True
 

@@ -219,7 +219,7 @@ def _run_token() -> str:
     the process that all ranks have in common, their parent."""
     token = os.environ.get(protocol.TOKEN)
     if token is None:
-        common = os.getpid() if records.world_size() == 1 else os.getppid()
+        common = os.getpid() if records.place()[1] == 1 else os.getppid()
         with open(f"/proc/{common}/stat") as file:
             started = file.read().rpartition(")")[2].split()[19]
         token = f"{common}:{started}"

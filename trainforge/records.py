@@ -28,21 +28,25 @@ def in_job() -> bool:
     return protocol.ATTEMPT_DIR in os.environ
 
 
-def place() -> tuple[int, int]:
-    """(rank, number of ranks): of torch.distributed where it is initialised, else as the launcher said."""
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return _number("RANK", 0), max(1, _number("WORLD_SIZE", 1))
-
-
 def rank() -> int:
-    """This process's rank; 0 where there is only one."""
+    """Which of the attempt's ranks this process is, as its launcher said. A script that was started
+    alone may have started ranks of its own: then what torch.distributed says."""
+    if world_size() > 1:
+        return _number("RANK", 0)
     return place()[0]
 
 
 def world_size() -> int:
-    return place()[1]
+    """How many ranks the launcher started."""
+    return max(1, _number("WORLD_SIZE", 1))
+
+
+def place() -> tuple[int, int]:
+    """(rank, number of ranks) of torch.distributed where it is initialised, else as the launcher said."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return _number("RANK", 0), world_size()
 
 
 def _number(variable: str, default: int) -> int:

@@ -15,9 +15,9 @@ import signal
 import socket
 import struct
 import sys
-import time
 
 from trainforge import keeper, protocol, records
+from trainforge.endings import Ending
 
 TYPE_CHECKING = False  # `typing` would cost every start 10 ms and is for checkers alone
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CONNECT_TIMEOUT = 10.0  # seconds
-_TRACEBACK_LIMIT = 32_000  # characters, of the start and of the end
-_MESSAGE_LIMIT = 4_000
 
 
 def main(arguments: list[str]) -> None:
@@ -74,7 +72,7 @@ def _orphaned(parent: int, shim: int) -> bool:
 
 
 def _run(script: str, *arguments: str) -> None:
-    pid = os.getpid()
+    ending = Ending()
     hidden = _codes_above()
     try:
         source = _source(script)
@@ -83,24 +81,24 @@ def _run(script: str, *arguments: str) -> None:
         namespace = _become_main(path)
         if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
             sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
-        atexit.register(_succeeded, pid)
+        atexit.register(ending.succeeded)
         exec(compile(source, path, "exec", dont_inherit=True), namespace)
     except BaseException as error:
-        if os.getpid() == pid:  # not in a child that the script forked
-            _failed(error, _shown(error.__traceback__, hidden))
+        ending.failed(error, _shown(error.__traceback__, hidden))
         _hide(hidden)
         raise
 
 
 def _source(script: str) -> bytes:
     """The script's bytes, or the end that `python SCRIPT` comes to."""
+    path = os.path.abspath(script)
     try:
-        with io.open_code(os.path.abspath(script)) as file:
+        with io.open_code(path) as file:
             return file.read()
     except OSError as error:
-        found = f"can't open file {os.path.abspath(script)!r}: [Errno {error.errno}] {error.strerror}"
+        found = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
         sys.stderr.write(f"{sys.executable}: {found}\n")
-        sys.exit(2)
+        raise SystemExit(2) from error
 
 
 def _become_main(path: str) -> dict[str, Any]:
@@ -151,81 +149,3 @@ def _hide(hidden: frozenset[CodeType]) -> None:
         hook(kind, error, trace)
 
     sys.excepthook = show
-
-
-# ---------------------------------------------------------------- how it ended
-
-
-def _succeeded(pid: int) -> None:
-    """At the very end: after the threads that exit waits for, and what the script registered with atexit."""
-    if os.getpid() == pid and not _Ended.written:
-        _write_status(0, None)
-
-
-def _failed(error: BaseException, trace: TracebackType | None) -> None:
-    """At once: ranks that fail because of this one come later, and what follows may hang."""
-    code = _exit_code(error)
-    if code == 0:
-        return
-    if isinstance(error, SystemExit):
-        said = error.code is not None and not isinstance(error.code, int)
-        description = _describe(error, None) if said else None
-    else:
-        description = _describe(error, trace)
-    _write_status(code, description)
-
-
-def _exit_code(error: BaseException) -> int:
-    """The status that the interpreter leaves with; 130 for a KeyboardInterrupt, which ends by SIGINT."""
-    if isinstance(error, SystemExit):
-        if error.code is None:
-            return 0
-        return error.code & 0xFF if isinstance(error.code, int) else 1
-    return 130 if isinstance(error, KeyboardInterrupt) else 1
-
-
-def _describe(error: BaseException, trace: TracebackType | None) -> dict[str, str]:
-    import traceback
-
-    kind = type(error)
-    known = kind.__module__ in ("builtins", "__main__")
-    name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        message = str(error)
-    except Exception as problem:
-        message = f"<str() raised {type(problem).__name__}>"
-    text = (
-        "".join(traceback.format_exception(kind, error, trace))
-        if trace or isinstance(error, SyntaxError)
-        else ""
-    )
-    if len(text) > 2 * _TRACEBACK_LIMIT:
-        text = f"{text[:_TRACEBACK_LIMIT]}\n[…]\n{text[-_TRACEBACK_LIMIT:]}"
-    return {"type": name, "message": message[:_MESSAGE_LIMIT], "traceback": text}
-
-
-class _Ended:
-    written = False
-
-
-def _write_status(code: int, error: dict[str, str] | None) -> None:
-    _Ended.written = True
-    folder = os.environ.get(protocol.ATTEMPT_DIR)
-    if folder is None:
-        return
-    import json
-
-    from trainforge import durable
-
-    status = {
-        "rank": records.rank(),
-        "pid": os.getpid(),
-        "exit_code": code,
-        "error": error,
-        "ended_at": time.time(),
-    }
-    path = os.path.join(folder, protocol.RANK_STATUS.format(rank=records.rank()))
-    try:
-        durable.write_durably(path, json.dumps(status).encode())
-    except OSError as problem:
-        records.say(f"cannot write {path}: {problem.strerror}")

@@ -356,7 +356,7 @@ def test_what_is_no_file_is_left_out_with_a_word(folder: Folder) -> None:
 
 
 def test_a_pattern_without_a_meaning_is_refused(folder: Folder) -> None:
-    with pytest.raises(FreezeError, match=r"'\.\./x' names nothing inside the project"):
+    with pytest.raises(FreezeError, match=r"project\.link: \.\./x: names nothing inside the project"):
         folder.freeze(link=("../x",))
 
 

@@ -30,6 +30,9 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "project")
 
 
+ALL_SETTLED = -(10**12)  # in place of `SETTLED`: even what is written in a while is old enough
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -168,20 +171,62 @@ def test_too_many_files_are_refused_with_the_fullest_folders(
 # ------------------------------------------------------------------------------ files that change
 
 
-def test_a_file_that_changed_after_it_was_hashed_is_not_given(folder: Folder) -> None:
-    folder.write("train.py", "lib.py", "gone.py", "link.py")
-    frozen = folder.freeze()
-    entries = {entry.path: entry for entry in frozen.entries}
-    with open(folder.root / "train.py", "a") as file:
-        file.write("# more")
-    (folder.root / "gone.py").unlink()
-    (folder.root / "link.py").unlink()
-    folder.link("link.py", "lib.py")
+def change(folder: Folder, path: str, how: str) -> None:
+    file = folder.root / path
+    if how == "append":
+        with open(file, "a") as opened:
+            opened.write("more")
+        return
+    file.unlink()
+    if how == "link":
+        folder.write("other.py").link(path, "other.py")
 
-    assert frozen.open(entries["lib.py"]).read() == b"lib.py"
-    for path in ("train.py", "gone.py", "link.py"):
-        with pytest.raises(FileChanged, match=f"{path} changed while the project was being read"):
-            frozen.open(entries[path])
+
+CHANGES = pytest.mark.parametrize("how", ["append", "remove", "link"])
+
+
+@CHANGES
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_an_edit_while_a_project_is_submitted_does_not_reach_the_job(
+    folder: Folder, how: str, size: int
+) -> None:
+    folder.write("train.py", text="x" * size)
+    frozen = folder.freeze()
+
+    change(folder, "train.py", how)
+
+    assert frozen.open(frozen.entries[0]).read() == b"x" * size
+
+
+@CHANGES
+def test_a_large_file_that_changed_after_it_was_hashed_is_not_given(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
+    folder.write("weights.pt", text="x" * LARGE)
+    frozen = folder.freeze()
+    assert frozen.open(frozen.entries[0]).read() == b"x" * LARGE
+
+    change(folder, "weights.pt", how)
+
+    with pytest.raises(FileChanged, match=r"weights\.pt changed while the project was being read"):
+        frozen.open(frozen.entries[0])
+
+
+def test_what_does_not_fit_in_memory_has_to_hold_still(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainforge.digests._MOST_HELD", 8)
+    monkeypatch.setattr("trainforge.digests._MOST_COPIED", 0)
+    folder.write("a", "b", text="12345").write("c", text="x" * LARGE)
+    frozen = folder.freeze()
+    for path in "abc":
+        change(folder, path, "append")
+
+    assert frozen.open(frozen.entries[0]).read() == b"12345"
+    for entry in frozen.entries[1:]:
+        with pytest.raises(FileChanged):
+            frozen.open(entry)
 
 
 @pytest.fixture
@@ -211,10 +256,18 @@ def scribbler(folder: Folder) -> Iterator[Callable[[str], None]]:
         thread.join()
 
 
+@pytest.mark.parametrize(("size", "copied_at_once"), [(500, True), (LARGE, True), (50 << 20, False)])
 def test_of_a_file_that_never_holds_still_what_is_given_is_what_was_hashed(
-    folder: Folder, scribbler: Callable[[str], None]
+    folder: Folder,
+    scribbler: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    copied_at_once: bool,
 ) -> None:
-    folder.write("train.py").write("run.log", text="x" * (LARGE + 5))
+    if not copied_at_once:  # but after it was seen to change while it was hashed
+        monkeypatch.setattr("trainforge.digests._MOST_COPIED", 0)
+    folder.write("train.py", "run.log")
+    os.truncate(folder.root / "run.log", size)
     scribbler("run.log")
 
     frozen = folder.freeze()
@@ -233,7 +286,7 @@ def test_the_digest_of_a_large_file_is_remembered_until_it_changes(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write("weights.pt", text="x" * LARGE).write("train.py")
-    monkeypatch.setattr("trainforge.digests.SETTLED", -(10**12))
+    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
     first = folder.freeze()
     stored = list(cache.rglob("*.json"))
     assert len(stored) == 1
@@ -257,7 +310,7 @@ def test_the_digest_of_a_file_that_was_just_written_is_not_remembered(folder: Fo
 def test_a_damaged_memory_is_an_empty_one(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
 ) -> None:
-    monkeypatch.setattr("trainforge.digests.SETTLED", -(10**12))
+    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
     folder.write("weights.pt", text="x" * LARGE)
     first = folder.freeze()
     (stored,) = cache.rglob("*.json")
@@ -269,7 +322,7 @@ def test_a_damaged_memory_is_an_empty_one(
 def test_a_cache_folder_that_cannot_be_made_does_no_harm(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainforge.digests.SETTLED", -(10**12))
+    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
     cache.write_text("a file")
 
     assert folder.write("weights.pt", text="x" * LARGE).freeze().size == LARGE

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainforge.patterns import PatternError, Patterns
 
@@ -79,6 +83,41 @@ def test_an_anchored_name_is_not_looked_for_further_down() -> None:
 def test_what_has_no_meaning_inside_the_project_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
         Patterns([pattern])
+
+
+@given(
+    text=st.text(alphabet="ab*?[]!^-/\\\\.\n#é", max_size=12), path=st.text(alphabet="ab/.\né", max_size=9)
+)
+def test_any_text_is_a_pattern_or_is_refused(text: str, path: str) -> None:
+    with contextlib.suppress(PatternError):
+        assert Patterns([text]).match(path) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a" * 30 + "b", "a" * 250),
+        ("?*" * 40 + "b", "a" * 250),
+        ("**/a/" * 30 + "b", "a/" * 1000),
+        ("**/*/" * 30 + "b", "a/" * 1000),
+        ("[!x]*" * 40 + "/b", "a" * 250 + "/c"),
+    ],
+)
+def test_no_pattern_is_slow(pattern: str, path: str) -> None:
+    started = time.process_time()
+
+    assert not Patterns([pattern]).match(path)
+
+    assert time.process_time() - started < 1
+
+
+def test_finding_looks_at_each_folder_once_for_each_part(tmp_path: Path) -> None:
+    (tmp_path / "/".join("abcdefghijklmnopqrstuvwxyz" * 8)).mkdir(parents=True)
+    started = time.process_time()
+
+    assert Patterns(["**/*/" * 12 + "none"]).expand(str(tmp_path)) == ()
+
+    assert time.process_time() - started < 3
 
 
 def make(root: Path, *paths: str) -> None:
