@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,12 @@ import msgspec
 from tfctl.failures import Failure
 from tfctl.render.figures import size
 from tfctl.targets import Target, spoken
-from trainforge.freeze import FreezeError, Frozen
+from trainforge.client import Client
+from trainforge.freeze import FileChanged, FreezeError, Frozen, FrozenTooLarge
 from trainforge.freeze import freeze as freeze_folder
 from trainforge.spec import JobSpec
+
+TRIES = 3  # to freeze a project that is being written to
 
 
 def plain(spec: JobSpec) -> dict[str, Any]:
@@ -24,16 +27,34 @@ def plain(spec: JobSpec) -> dict[str, Any]:
     return tree
 
 
-def freeze(target: Target, spec: JobSpec) -> Frozen:
-    """The project's files as they are now. Raises `Failure`."""
+def freeze(target: Target, spec: JobSpec, limit: Callable[[], int] | None = None) -> Frozen:
+    """The project's files as they are now. `limit` asks the daemon for its own, should the usual one be
+    too small. Raises `Failure`."""
     try:
-        frozen = freeze_folder(target.root, spec.project)
+        try:
+            frozen = freeze_folder(target.root, spec.project)
+        except FrozenTooLarge:
+            if limit is None:
+                raise
+            frozen = freeze_folder(target.root, spec.project, limit())
     except FreezeError as error:
         raise Failure(str(error)) from None
     for key, path in (("script", spec.training.script), ("requirements", spec.training.requirements)):
         if path is not None and not os.path.isabs(path) and not frozen.has(path):
             raise Failure(_absent(target, key, path))
     return frozen
+
+
+def upload(client: Client, target: Target, spec: JobSpec) -> Frozen:
+    """Freeze, and send what the daemon lacks. What changes meanwhile is frozen again. Raises `Failure`."""
+    for _ in range(TRIES):
+        frozen = freeze(target, spec, lambda: client.status().project_limit)
+        try:
+            client.upload(frozen.entries, frozen.open)
+        except FileChanged:
+            continue
+        return frozen
+    raise Failure(f"{target.root}: files change as fast as they are read; try again when they are at rest")
 
 
 def _absent(target: Target, key: str, path: str) -> str:
@@ -61,8 +82,11 @@ def check_requirements(target: Target, spec: JobSpec) -> None:
         return
     from trainforge.interpreter import missing_requirements
 
-    with open(os.path.join(target.root, path), encoding="utf-8") as file:
-        missing = missing_requirements(interpreter, file.read())
+    try:
+        with open(os.path.join(target.root, path), encoding="utf-8") as file:
+            missing = missing_requirements(interpreter, file.read())
+    except (OSError, UnicodeError) as error:
+        raise Failure(f"training.requirements: {path} cannot be read: {error}") from None
     if missing:
         raise Failure(
             f"training.requirements: {interpreter} lacks {', '.join(missing)}; install them there, or set "

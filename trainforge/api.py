@@ -362,6 +362,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     load: tuple[float, float, float]
     disk_free: int
     last_event: int
+    project_limit: int = 2 << 30  # bytes of a frozen project
 
 
 class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

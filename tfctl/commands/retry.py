@@ -63,7 +63,7 @@ def _with_current_code(client: Client, old: JobView, request: RetryRequest) -> R
     if old.root is None:
         raise Failure(f"job {old.id} runs in place: its code is always the current one")
     spec = check(request.spec or old.spec or {}, now=datetime.datetime.now().astimezone())
-    frozen = projects.freeze(Target(tree=load(base={}), root=old.root, in_place=False), spec)
-    client.upload(frozen.entries, frozen.open)
+    target = Target(tree=load(base={}), root=old.root, in_place=False)
+    frozen = projects.upload(client, target, spec)
     git: Git | None = frozen.git
     return msgspec.structs.replace(request, files=frozen.entries, git=git)

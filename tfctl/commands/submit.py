@@ -84,11 +84,9 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
         _dry_run(args, after)
         return ()
     target, specs = _read(args, after)
-    frozen = None if target.in_place else projects.freeze(target, specs[0])
     projects.check_requirements(target, specs[0])
+    frozen = None if target.in_place else projects.upload(client, target, specs[0])
     shell = shell_state(target)
-    if frozen is not None:
-        client.upload(frozen.entries, frozen.open)
     jobs = client.submit_all(
         [
             SubmitRequest(

@@ -27,9 +27,12 @@ def run(args: argparse.Namespace) -> int:
         print(with_daemon(args, snapshot))
         return 0
     socket = with_daemon(args, _where)
+    from tfctl.top.source import begin
+
+    inbox, source = begin(socket)  # asks while the rest is being loaded
     from tfctl.top.app import top
 
-    return top(socket)
+    return top(socket, inbox, source)
 
 
 def _where(client: Client) -> Path:

@@ -24,11 +24,8 @@ FIRST = 0.25  # seconds that the first frame waits for the daemon's answers
 AHEAD = 20  # waiting jobs that are asked for beyond the chosen one
 
 
-def top(socket: Path) -> int:
+def top(socket: Path, inbox: Inbox[Message | LogRead], source: Source) -> int:
     """Show the view until it is left; the exit code."""
-    inbox: Inbox[Message | LogRead] = Inbox()
-    source = Source(socket, inbox.put)
-    source.start()
     try:
         with Terminal(inbox.alarm) as terminal:
             App(terminal, source, inbox, socket).run()
@@ -69,7 +66,6 @@ class App:
                 drawn, due = now, now + LONGEST
             keys = self._terminal.wait(self._inbox.fd, due - now)
             self._read()
-            self._source.check()
             pressed = self._press(keys) or self._terminal.size != self._size
 
     # ---- what comes in

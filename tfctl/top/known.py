@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
@@ -16,6 +17,7 @@ from trainforge.api import EventView, GpuList, JobProgress, JobView, MetricsAnsw
 from trainforge.states import JobState
 
 EVENTS = 200  # the newest, kept for tall screens
+NAMES = 2000  # of jobs, kept for events
 LATELY = datetime.timedelta(minutes=10)  # how long a job stays in the view after its end
 
 
@@ -73,6 +75,7 @@ class Known:
         self.trails = Trails()
         self.looked: Looked | None = None
         self.jobs: dict[int, JobView] = {}  # of the latest look, with their progress since
+        self.names: dict[int, str] = {}  # also of jobs that are not looked at any more
         self.events: deque[EventView] = deque(maxlen=EVENTS)  # oldest first
         self.curves: MetricsAnswer | None = None
         self.notice: Notice | None = None
@@ -93,6 +96,8 @@ class Known:
                 self.looked = message
                 every = (*message.live, *message.waiting, *message.ended)
                 self.jobs = {job.id: job for job in every}
+                self.names = dict(islice(self.names.items(), max(0, len(self.names) - NAMES), None))
+                self.names |= {job.id: job.name for job in every}
             case Began():
                 self.gpus = message.gpus
                 self.trails.fill(message.gpus, message.at)
@@ -123,9 +128,9 @@ class Known:
         return self._now(self.looked.waiting if self.looked is not None else ())
 
     def ended(self, now: datetime.datetime) -> list[JobView]:
-        """Those that ended lately, the newest first."""
+        """Those that ran and ended lately, the newest first."""
         found = self._now(self.looked.ended if self.looked is not None else ())
-        lately = [job for job in found if job.ended_at is not None and job.ended_at > now - LATELY]
+        lately = [job for job in found if job.attempt and job.ended_at and job.ended_at > now - LATELY]
         return sorted(lately, key=lambda job: (job.ended_at, job.id), reverse=True)
 
     @property

@@ -14,7 +14,7 @@ from tfctl.top.spans import MUTED, STRONG, WARNING, Line, Span, apart, exactly
 from trainforge.client import ApiError, Client, NoDaemon
 
 TAIL = 5000  # lines from before
-PAUSE = 0.5  # seconds before a daemon that went away is asked again
+PAUSE = 0.25  # seconds before a daemon that went away is asked again
 KEYS = (("q", "back"), ("↑↓ PgUp PgDn", "look back"), ("G", "follow"), ("L", "in the pager"))
 
 
@@ -65,6 +65,8 @@ class LogView:
         end = self._text.end if self._end is None else self._end
         shown = self._text.screen(size.width, room, end)
         lines = [exactly((Span(line),), size.width) for line in shown]
+        if not lines and room:
+            lines = [exactly((Span("no output yet", MUTED),), size.width)]
         lines += [exactly((), size.width)] * (room - len(lines))
         return [self._header(size.width, end), *lines, self._footer(size.width)][: size.height]
 

@@ -12,16 +12,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tfctl.top.control import Ask, Change
+from tfctl.top.inbox import Inbox
 from tfctl.top.known import EVENTS, Away, Began, CurvesSeen, GpusSeen, Looked, Message, Notice
 from tfctl.top.trail import CELL, CELLS
 from trainforge.api import EventView, GpuList, JobView
 from trainforge.client import ApiError, Client, NoDaemon
 from trainforge.events import EventStream
 from trainforge.states import ENDED, LIVE, JobState
+
+if TYPE_CHECKING:
+    from tfctl.top.logview import LogRead
 
 Tell = Callable[[Message], None]
 Wanted = tuple[int, tuple[str, ...]]
@@ -31,7 +36,7 @@ SOONEST = 0.5  # seconds between two looks when much happens
 SHARE = 20  # a look may take one part in so many of the time
 ENDED_SHOWN = 8
 POINTS = 400  # of a curve: two to a cell of a wide screen
-PAUSE = 0.5  # seconds before trying again what the daemon refused
+PAUSE = 0.25  # seconds before a daemon that is away is asked again
 
 
 class Source:
@@ -47,7 +52,7 @@ class Source:
         self._orders: SimpleQueue[Change | None] = SimpleQueue()  # None: look at the jobs
         self._closed = threading.Event()
         self._stream: EventStream | None = None
-        self._away_since: datetime.datetime | None = None
+        self._away = False
 
     def start(self) -> None:
         for work in (self._follow, self._serve):
@@ -66,41 +71,49 @@ class Source:
     def ask(self, change: Change) -> None:
         self._orders.put(change)
 
-    def check(self) -> None:
-        """To be called now and then: tells when the daemon went away, and when it is there again."""
-        stream = self._stream
-        if stream is None or stream.connected == (self._away_since is None):
-            return
-        self._away_since = None if stream.connected else datetime.datetime.now(datetime.UTC)
-        self._tell(Away(since=self._away_since))
-        self.look()
-
     # ---- the stream
 
     def _follow(self) -> None:
-        """What was, then what happens."""
-        with Client(self._socket) as client:
+        """What was, then what happens; an event that happens while the daemon is away is told later."""
+        with Client(self._socket, patience=0.0) as client:
+            place: int | None = None
             while not self._closed.is_set():
-                with contextlib.suppress(NoDaemon, ApiError):  # both are said by the other thread
-                    began = first_look(client, self._clock())
-                    self._tell(began)
-                    last = began.events[-1].id if began.events else 0
-                    with client.watch(last) as stream:
-                        stream.connect()
-                        self._stream = stream
-                        self._pass_on(stream)
+                with contextlib.suppress(NoDaemon, ApiError):
+                    place = self._begin(client) if place is None else place
+                    place = self._pass_on(client, place)
+                self._say_away()
                 self._closed.wait(PAUSE)
 
-    def _pass_on(self, stream: EventStream) -> None:
-        for item in stream:
-            if self._closed.is_set():
-                return
-            if isinstance(item, GpuList):
-                self._tell(GpusSeen(at=self._clock(), gpus=item))
-                continue
-            self._tell(item)
-            if isinstance(item, EventView):
-                self.look()
+    def _begin(self, client: Client) -> int:
+        """Tell what was; the id of the newest event of it."""
+        began = first_look(client, self._clock())
+        self._tell(began)
+        return began.events[-1].id if began.events else 0
+
+    def _pass_on(self, client: Client, place: int) -> int:
+        """Tell what happens after that event until the stream ends; how far it came."""
+        with client.watch(place, reconnect=False) as stream, contextlib.suppress(NoDaemon):
+            self._stream = stream
+            stream.connect()
+            self._say_there()
+            for item in stream:
+                if self._closed.is_set():
+                    break
+                self._tell(GpusSeen(at=self._clock(), gpus=item) if isinstance(item, GpuList) else item)
+                if isinstance(item, EventView):
+                    self.look()
+        return stream.place or place
+
+    def _say_away(self) -> None:
+        if not self._away and not self._closed.is_set():
+            self._away = True
+            self._tell(Away(since=datetime.datetime.now(datetime.UTC)))
+
+    def _say_there(self) -> None:
+        if self._away:
+            self._away = False
+            self._tell(Away(since=None))
+            self.look()
 
     # ---- looks and orders
 
@@ -128,15 +141,23 @@ class Source:
         began = self._clock()
         try:
             self._tell(look_at_jobs(client, self.queue, self._clock))
-            wanted = self.curves
-            if wanted is not None:
-                self._tell(look_at_curves(client, *wanted))
+            if (wanted := self.curves) is not None:
+                with contextlib.suppress(ApiError):  # the job was removed meanwhile
+                    self._tell(look_at_curves(client, *wanted))
         except ApiError as error:
             self._tell(Notice(at=self._clock(), text=str(error), bad=True))
         except NoDaemon:
-            return self._clock() + PAUSE  # `check` tells
+            return self._clock() + PAUSE  # the other thread tells
         took = self._clock() - began
         return self._clock() + max(SOONEST, SHARE * took)
+
+
+def begin(socket: Path) -> tuple[Inbox[Message | LogRead], Source]:
+    """A source that has started, and where what it tells arrives."""
+    inbox: Inbox[Message | LogRead] = Inbox()
+    source = Source(socket, inbox.put)
+    source.start()
+    return inbox, source
 
 
 def first_look(client: Client, now: float) -> Began:

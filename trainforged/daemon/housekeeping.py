@@ -32,6 +32,7 @@ from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.submissions import ids
 from trainforged.daemon.views import moment
+from trainforged.execution.environments import Environments
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files import Files
 from trainforged.storage.errors import StorageError
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 TIDY_EVERY = 60.0  # seconds; the log of what was committed is folded in before it grows long
 RETENTION_EVERY = 3600.0
 COLLECTION_EVERY = 86400.0
+ENVIRONMENTS_UNUSED = 30 * 86400.0  # seconds after which an isolated environment is removed
 AT_ONCE = 1000  # jobs removed in one round
 
 
@@ -59,6 +61,7 @@ class Housekeeping:
         metrics: MetricStore,
         reader: RecordReader,
         files: Files,
+        environments: Environments,
         state_dir: Path,
         retention: Callable[[], Retention],
         clock: Callable[[], float] = time.time,
@@ -68,6 +71,7 @@ class Housekeeping:
         self._metrics = metrics
         self._reader = reader
         self._files = files
+        self._environments = environments
         self._state_dir = state_dir
         self._retention = retention
         self._clock = clock
@@ -164,6 +168,8 @@ class Housekeeping:
 
     async def _collect(self) -> None:
         await asyncio.to_thread(self.collect)
+        if not self._engine.state.leases:  # else a long job may run with one of them
+            await asyncio.to_thread(self._environments.collect, (), ENVIRONMENTS_UNUSED)
 
     async def _retain(self) -> None:
         retention = self._retention()

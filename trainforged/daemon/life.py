@@ -172,10 +172,11 @@ class Daemon:
         inventory = self._inventory()
         reader = RecordReader(self._metrics)
         self._engine = Engine(state, self._store, perform=self._perform, publish=self._live.publish)
+        environments = Environments(self._state_dir / "environments")
         self._preparation = Preparation(
             store=self._store,
             files=files,
-            environments=Environments(self._state_dir / "environments"),
+            environments=environments,
             library=library.ensure(self._state_dir),
             job_dir=self._job_dir,
             simulated=inventory.simulated,
@@ -204,6 +205,7 @@ class Daemon:
             metrics=self._metrics,
             reader=reader,
             files=files,
+            environments=environments,
             state_dir=self._state_dir,
             retention=lambda: self._settings.retention,
         )
@@ -220,7 +222,9 @@ class Daemon:
             metrics=self._metrics,
             files=files,
             live=self._live,
-            submissions=Submissions(self._engine, self._store, files, user),
+            submissions=Submissions(
+                self._engine, self._store, files, user, project_limit=self._project_limit
+            ),
             views=views,
             devices=self._devices,
             housekeeping=self._housekeeping,
@@ -228,10 +232,14 @@ class Daemon:
             user=user,
             state_dir=self._state_dir,
             largest_file=lambda: int(self._settings.limits.file),
+            project_limit=self._project_limit,
         )
 
     async def _clear(self, gpus: tuple[str, ...]) -> dict[str, str]:
         return await self._devices.clear(gpus)
+
+    def _project_limit(self) -> int:
+        return int(self._settings.limits.project)
 
     def _inventory(self) -> Inventory:
         gpus = self._options.simulate_gpus

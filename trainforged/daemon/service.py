@@ -44,7 +44,7 @@ from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.output import Output
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
-from trainforged.execution.errors import NoSpace, TooLarge, WrongContent
+from trainforged.execution.errors import FilesError, NoSpace, TooLarge
 from trainforged.execution.files import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
@@ -75,6 +75,7 @@ class DaemonService:
         user: str,
         state_dir: Path,
         largest_file: Callable[[], int],
+        project_limit: Callable[[], int],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
@@ -90,6 +91,7 @@ class DaemonService:
         self._user = user
         self._state_dir = state_dir
         self._largest_file = largest_file
+        self._project_limit = project_limit
         self._clock = clock
         self._started = clock()
 
@@ -218,17 +220,10 @@ class DaemonService:
     # ------------------------------------------------------------ contents of files
 
     async def missing(self, hashes: Sequence[str]) -> tuple[str, ...]:
-        return await asyncio.to_thread(self._files.missing, hashes)
+        return await _stored(asyncio.to_thread(self._files.missing, hashes))
 
     async def put_file(self, sha256: str, chunks: AsyncIterator[bytes]) -> None:
-        try:
-            await self._files.put(sha256, chunks, self._largest_file(), durable=False)
-        except WrongContent as error:
-            raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
-        except TooLarge as error:
-            raise ApiProblem(ErrorCode.TOO_LARGE, str(error)) from error
-        except NoSpace as error:
-            raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
+        await _stored(self._files.put(sha256, chunks, self._largest_file(), durable=False))
 
     # ------------------------------------------------------------ the machine
 
@@ -269,6 +264,7 @@ class DaemonService:
             load=os.getloadavg(),
             disk_free=shutil.disk_usage(self._state_dir).free,
             last_event=self._live.last_event,
+            project_limit=self._project_limit(),
         )
 
     async def disk(self) -> DiskAnswer:
@@ -276,11 +272,15 @@ class DaemonService:
 
 
 async def _stored(work: Awaitable[T]) -> T:
-    """Errors of storage as the API's."""
+    """Errors of storage and of files as the API's."""
     try:
         return await work
     except (StorageFull, NoSpace) as error:
         raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
+    except TooLarge as error:
+        raise ApiProblem(ErrorCode.TOO_LARGE, str(error)) from error
+    except FilesError as error:
+        raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
     except StorageError as error:
         raise ApiProblem(ErrorCode.UNAVAILABLE, str(error), retry_after=5) from error
 

@@ -23,6 +23,7 @@ from trainforge.spec import JobSpec
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.execution.files import Files
+from trainforged.execution.manifest import check_manifest
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.web.errors import ApiProblem
 
@@ -55,8 +56,11 @@ class Submissions:
         store: JobStore,
         files: Files,
         user: str,
+        *,
+        project_limit: Callable[[], int],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._project_limit = project_limit
         self._engine = engine
         self._store = store
         self._files = files
@@ -123,6 +127,7 @@ class Submissions:
         shell = await self._put(request.shell, stored)
         manifest = None
         if request.files is not None:
+            self._check_files(request.files)
             missing = await self._files.secure(_hashes(request.files))
             if missing:
                 message = f"{len(missing)} of the files' contents were not uploaded"
@@ -140,6 +145,14 @@ class Submissions:
             submit_dir=request.shell.cwd,
             python=request.shell.python,
         )
+
+    def _check_files(self, files: Sequence[FileEntry]) -> None:
+        """Raises `ApiProblem`, and `BadManifest` for paths that must not be laid out."""
+        check_manifest(files)
+        size, limit = sum(entry.size for entry in files), self._project_limit()
+        if size > limit:
+            message = f"the project has {size} bytes; the limit is {limit} (limits.project)"
+            raise ApiProblem(ErrorCode.TOO_LARGE, message)
 
     async def _put(self, value: object, stored: dict[bytes, str]) -> str:
         """Keep a value by its content; once for all jobs of one list that share it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from trainforge.folders import walk
 
 _INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)?(\S.*)")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+)(\S.*)")
-_LOCAL = re.compile(r"(?:.*@\s*)?(?:file:(?://(?:localhost)?)?)?(.*?)(?:\[[^\]]*\])?")
 _BUILT = re.compile(r"(?:^|/)(?:build|dist|[^/]*\.egg-info)/")  # by an earlier installation
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
@@ -40,11 +40,11 @@ def _parts(file: Path, base: Path, seen: set[Path]) -> Iterator[bytes]:
     for line in _lines(text.decode(errors="replace")):
         if match := _INCLUDE.fullmatch(line):
             included = file.parent / match[1]
-            if included.is_file() and included.resolve() not in seen:
+            if os.path.isfile(included) and included.resolve() not in seen:
                 yield from _parts(included, base, seen)
         elif match := _EDITABLE.fullmatch(line):
             yield from _project_in_place(_local(match[1], base))
-        elif "/" in line or line.endswith((".whl", ".zip", ".gz")):
+        elif "/" in line or line.startswith(".") or line.endswith((".whl", ".zip", ".gz")):
             yield from _content(_local(line, base))
 
 
@@ -57,8 +57,11 @@ def _lines(text: str) -> Iterator[str]:
 
 def _local(requirement: str, base: Path) -> Path:
     """`./lib[fast]`, `lib @ file:///src/lib`: the path. Anything else gives one that does not exist."""
-    match = _LOCAL.fullmatch(requirement)
-    return base / (match[1] if match else requirement)
+    head, is_address, path = requirement.partition("file:")
+    path = urllib.parse.unquote(path.removeprefix("//").removeprefix("localhost")) if is_address else head
+    if path.endswith("]"):
+        path = path.rpartition("[")[0]
+    return base / path
 
 
 def _project_in_place(folder: Path) -> Iterator[bytes]:
@@ -68,10 +71,10 @@ def _project_in_place(folder: Path) -> Iterator[bytes]:
 
 
 def _content(path: Path) -> Iterator[bytes]:
-    if path.is_file():
+    if os.path.isfile(path):
         with open(path, "rb") as file:
             yield hashlib.file_digest(file, "sha256").digest()
-    elif path.is_dir():
+    elif any(os.path.isfile(path / name) for name in _BUILD_FILES):
         for name in sorted(walk(str(path))):
             if not _BUILT.search(name):
                 yield os.fsencode(name)
@@ -79,7 +82,7 @@ def _content(path: Path) -> Iterator[bytes]:
 
 
 def _member(path: Path) -> Iterator[bytes]:
-    if path.is_symlink():
+    if os.path.islink(path):
         yield os.fsencode(os.readlink(path))
     else:
         yield from _content(path)

@@ -15,7 +15,8 @@ from trainforge.protocol import TOKEN
 
 START = Path(__file__).parent / "shim" / "start.py"
 READY_FD = 3  # as `shim.run` has it
-KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of the daemon's environment, for the interpreter
+OPTIONS = ("-I", "-S", "-X", "utf8")  # nothing of the user's, whatever the locale: see `shim.start`
+KEPT = ("PATH", "LD_LIBRARY_PATH")  # of the daemon's environment: the interpreter may need it
 
 
 class Spawned(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ def spawn(folder: Path, token: str, python: str | None = None) -> Spawned:
         try:
             pid = os.posix_spawn(
                 interpreter,
-                [interpreter, "-I", "-S", str(START), str(folder)],
+                [interpreter, *OPTIONS, str(START), str(folder)],
                 env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in moves],
                 setsid=True,

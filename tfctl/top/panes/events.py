@@ -34,7 +34,7 @@ def pane(known: Known, width: int, count: int, today: datetime.date, *, titled: 
         cells = (
             Span(moment(event.time, today), MUTED),
             Span(_job(known, event), MUTED),
-            Span(_words(event), STYLES.get(event.type, "")),
+            Span(_words(known, event), STYLES.get(event.type, "")),
         )
         lines.append(exactly(row(columns, cells), width))
     return lines
@@ -49,11 +49,13 @@ def moment(time: datetime.datetime, today: datetime.date) -> str:
 def _job(known: Known, event: EventView) -> str:
     if event.job is None:
         return ""
-    job = known.jobs.get(event.job)
-    return f"{event.job} {job.name}" if job is not None else f"job {event.job}"
+    name = known.names.get(event.job)
+    return f"{event.job} {name}" if name is not None else f"job {event.job}"
 
 
-def _words(event: EventView) -> str:
+def _words(known: Known, event: EventView) -> str:
     message = clean(event.message) or event.type.replace("_", " ")
+    if event.job is not None and event.type == "job_submitted":  # its name stands before the message
+        message = message.removeprefix(f"{known.names.get(event.job)} was ")
     verdict = VERDICTS.get(event.type)
     return f"{verdict}: {message}" if verdict is not None else message

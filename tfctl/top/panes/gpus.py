@@ -90,8 +90,12 @@ def _figure(value: float | None, unit: str) -> str:
 
 
 def _memory(gpu: GpuView) -> str:
-    used = "-" if gpu.memory_used is None else f"{gpu.memory_used / GIB:.1f}"
-    return f"{used}/{gpu.memory_total / GIB:.3g}"
+    used = "-" if gpu.memory_used is None else _gib(gpu.memory_used)
+    return f"{used}/{_gib(gpu.memory_total)}"
+
+
+def _gib(amount: int) -> str:
+    return f"{amount / GIB:.1f}" if amount < 100 * GIB else f"{amount / GIB:.0f}"
 
 
 def _warmth(temperature: int | None) -> str:

@@ -1,6 +1,6 @@
 """The shim: the parent of one attempt. It outlives the daemon that started it.
 
-    python -I -S .../shim/start.py <the attempt's folder>
+    python -I -S -X utf8 .../shim/start.py <the attempt's folder>
 
     start    the entry            run      the life of an attempt, from lock to exit status
     child    starting the command course   when to ask, when to kill: decisions alone

@@ -78,7 +78,7 @@ class Shim:
 
     def start(self) -> None:
         """Up to the fork."""
-        self._order = lean.parse(_text(f"{self._folder}/launch.json"))
+        self._order = lean.parse(_content(f"{self._folder}/launch.json"))
         self._announce()
         self._locks = locks.lock_gpus(self._order["gpus"], self._order["lock_prefix"])
         child.become_subreaper()
@@ -107,7 +107,7 @@ class Shim:
 
     def _environment(self) -> dict[str, str]:
         path = self._order["env_file"]
-        env: dict[str, str] = {} if path is None else lean.parse(_text(path))["env"]
+        env: dict[str, str] = {} if path is None else lean.parse(_content(path))["env"]
         for name in self._order["unset"]:
             env.pop(name, None)
         env.update(self._order["env"])
@@ -263,8 +263,8 @@ def _ask(pids: Iterable[int]) -> None:
         processes.send(pids, number)
 
 
-def _text(path: str) -> str:
-    with open(path) as file:
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
         return file.read()
 
 

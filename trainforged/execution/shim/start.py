@@ -1,7 +1,8 @@
 """Where the shim starts: finds its own package, and nothing else of ours, then runs the attempt.
 
-`-I -S` keep site-packages, .pth files and the user's PYTHON* variables out. Ending without the
-interpreter's own tidying saves 3 ms, and there is nothing to tidy.
+`-I -S` keep site-packages, .pth files and the user's PYTHON* variables out; with `-X utf8` names and
+environments pass through unchanged in any locale. Ending without the interpreter's own tidying saves
+3 ms, and there is nothing to tidy.
 """
 
 import os
