@@ -213,13 +213,14 @@ class Daemon:
         views = Views(
             state,
             self._state_dir / "jobs",
-            progress=lambda job: reader.progress(job, time.time()),
+            progress=lambda job: reader.latest(job, time.time()),
             usage=self._supervisor.usage,
         )
         self._service = DaemonService(
             engine=self._engine,
             store=self._store,
             metrics=self._metrics,
+            progresses=reader.progresses,
             files=files,
             live=self._live,
             submissions=Submissions(

@@ -27,6 +27,7 @@ from trainforge.api import (
     JobView,
     MetricsAnswer,
     PathAnswer,
+    Progress,
     PruneAnswer,
     PruneRequest,
     RemoveRequest,
@@ -65,6 +66,7 @@ class DaemonService:
         engine: Engine,
         store: JobStore,
         metrics: MetricStore,
+        progresses: Callable[[Sequence[int]], dict[int, Progress]],
         files: Files,
         live: Live,
         submissions: Submissions,
@@ -81,6 +83,7 @@ class DaemonService:
         self._engine = engine
         self._store = store
         self._metrics = metrics
+        self._progresses = progresses
         self._files = files
         self._live = live
         self._submissions = submissions
@@ -117,7 +120,8 @@ class DaemonService:
         attempts = await asyncio.to_thread(self._store.attempts, job)
         if submission is None:  # removed in between
             return None
-        return self._views.whole(known, submission, attempts)
+        progress = await self._last_progress([known])
+        return self._views.whole(known, submission, attempts, progress.get(job))
 
     async def jobs(self, which: JobFilter) -> JobList:
         if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
@@ -131,9 +135,11 @@ class DaemonService:
             cursor=_number(which.cursor),
         )
         known = self._engine.state.jobs
+        progress = await self._last_progress([row.job for row in page.rows])
         views = tuple(
             self._views.job(
                 known.get(row.job.id, row.job),
+                progress=progress.get(row.job.id),
                 git=row.summary.git,
                 description=row.summary.description,
                 base_image=row.summary.base_image,
@@ -141,6 +147,11 @@ class DaemonService:
             for row in page.rows
         )
         return JobList(jobs=views, next=str(page.next) if page.next is not None else None)
+
+    async def _last_progress(self, jobs: Sequence[m.Job]) -> dict[int, Progress]:
+        """What was last stored of those that have run."""
+        started = [job.id for job in jobs if job.attempt]
+        return await asyncio.to_thread(self._progresses, started) if started else {}
 
     def _queue(self, which: JobFilter) -> JobList:
         """A page of the queue in the order in which it will start; the cursor is the place."""

@@ -29,7 +29,8 @@ def _moment_or_none(seconds: float | None) -> datetime.datetime | None:
 
 
 class Views:
-    """Makes `JobView`s. `progress` and `usage` give what is known of a job now, or None."""
+    """Makes `JobView`s. `progress` and `usage` give what is known of a running job now, or None; they
+    are called on the event loop, so they must not read the disk."""
 
     def __init__(
         self,
@@ -46,7 +47,13 @@ class Views:
         self._usage = usage
         self._clock = clock
 
-    def whole(self, job: m.Job, submission: Submission, attempts: Sequence[m.Attempt]) -> JobView:
+    def whole(
+        self,
+        job: m.Job,
+        submission: Submission,
+        attempts: Sequence[m.Attempt],
+        progress: Progress | None = None,
+    ) -> JobView:
         """The job with its attempts and its spec."""
         project, environment = submission.spec.project, submission.spec.environment
         view = self.job(
@@ -55,6 +62,7 @@ class Views:
             description=project.description,
             base_image=environment.base_image,
             evidence=_evidence(job, attempts),
+            progress=progress,
         )
         gpus = view.gpus or (attempts[-1].gpus if attempts else ())
         return replace(
@@ -74,8 +82,9 @@ class Views:
         description: str = "",
         base_image: str | None = None,
         evidence: str | None = None,
+        progress: Progress | None = None,
     ) -> JobView:
-        """The job as it stands in a list."""
+        """The job as it stands in a list. `progress` is the last that was stored of it."""
         state, now = self._state, self._clock()
         lease = state.leases.get(job.id) if job.state.live else None
         gpus = lease.gpus if lease is not None else ()
@@ -96,7 +105,7 @@ class Views:
             retries=job.retries,
             exit_code=job.exit_code,
             git=git,
-            progress=self._progress(job.id) if job.attempt else None,
+            progress=(self._progress(job.id) if job.state.live else None) or progress,
             usage=self._usage(job.id) if job.state.live else None,
             why=explain.why(state, job, now, self._left, evidence or job.last_error),
             dir=str(self._jobs_dir / str(job.id)),

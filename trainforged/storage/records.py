@@ -96,6 +96,11 @@ class RecordReader:
             self._tracked.pop(live.job, None)
         return tuple(gathered)
 
+    def latest(self, job: int, now: float | None = None) -> Progress | None:
+        """As `progress`, of a job that is gathered from; None of others: the store is not read."""
+        tracked = self._tracked.get(job)
+        return shown(tracked, now) if tracked is not None else None
+
     def progress(self, job: int, now: float | None = None) -> Progress | None:
         """The job's latest position with the time left at `now` (seconds since the epoch); None if it
         reported none. Reads the store only for jobs that were not gathered from."""
