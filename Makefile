@@ -25,7 +25,7 @@ demo: set-up
 
 test: set-up
 	sh tests/prepare
-	$(BIN)/python -m pytest
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: set-up
 	$(BIN)/ruff check .

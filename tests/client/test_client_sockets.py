@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ from trainforge.client import Client, NoDaemon
 from trainforge.sockets import NAME, candidates, find_socket, user_socket
 
 UID = os.getuid()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Short: a socket's path has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="tf-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

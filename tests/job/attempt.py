@@ -5,8 +5,10 @@ Scripts see a copy of the in-job modules and nothing else of this project, as in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,7 +72,7 @@ class Attempt:
 
     def run(self, command: Sequence[object], env: dict[str, str] | None = None, **options: Any) -> Result:
         process = self.start(command, env, **options)
-        return Result(*process.communicate(timeout=60), process)
+        return Result(*process.communicate(timeout=100), process)
 
     def records(self, kind: str | None = None, rank: int = 0) -> list[dict[str, Any]]:
         path = self.folder / protocol.RECORDS.format(rank=rank)
@@ -85,10 +87,18 @@ class Attempt:
         return status
 
     def end(self) -> None:
+        """Kill what is left of the processes, and of theirs: all carry the folder's name."""
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            process.kill()
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if (
+                    os.fsencode(f"{protocol.ATTEMPT_DIR}={self.folder}\0")
+                    in Path(f"/proc/{pid}/environ").read_bytes()
+                ):
+                    os.kill(int(pid), signal.SIGKILL)
+        for process in self.processes:
+            process.communicate(timeout=20)
 
 
 class Result:

@@ -82,9 +82,11 @@ def test_nothing_between_an_exact_resume_and_ready_leaves_a_trace() -> None:
     whole = Training()
     for _ in range(3):
         whole.step()
-    Checkpointer(**whole.objects).save(3)
+    ckpt = Checkpointer(**whole.objects)
+    ckpt.save(3)
     for _ in range(3):
         whole.step()
+    ckpt.close()
     expected = whole.fingerprint()
 
     second = Training(seed=99)

@@ -16,7 +16,7 @@ from tests.job.attempt import WRAPPER, Attempt, Result
 def both(attempt: Attempt, *arguments: object, env: dict[str, str] | None = None) -> tuple[Result, Result]:
     """The same script run by Python itself and, at the same time, under the wrapper."""
     processes = attempt.start(arguments, env), attempt.start([*WRAPPER, *arguments], env)
-    plain, wrapped = (Result(*process.communicate(timeout=60), process) for process in processes)
+    plain, wrapped = (Result(*process.communicate(timeout=100), process) for process in processes)
     return plain, wrapped
 
 
@@ -174,6 +174,10 @@ def test_a_script_that_is_not_there(attempt: Attempt) -> None:
     plain, wrapped = both(attempt, "missing.py")
     assert wrapped.code == plain.code == 2
     assert wrapped.stderr.partition(":")[2] == plain.stderr.partition(":")[2]
+    status = attempt.status()
+    assert status["exit_code"] == 2
+    assert status["error"]["type"] == "FileNotFoundError"
+    assert status["error"]["traceback"] == ""
 
 
 def test_a_type_from_a_module_is_named_with_it(attempt: Attempt) -> None:

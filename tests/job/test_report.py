@@ -39,9 +39,8 @@ def test_values_that_are_no_finite_number_are_legal_metrics(in_attempt: Attempt)
 
 @pytest.mark.torch
 def test_scalars_of_numpy_and_torch_are_numbers(in_attempt: Attempt) -> None:
-    import numpy
-    import torch
-
+    torch = pytest.importorskip("torch")
+    numpy = pytest.importorskip("numpy")
     weight = torch.tensor(2.5, requires_grad=True)
     trainforge.report(
         step=torch.tensor(4), a=weight, b=numpy.float32(0.5), c=numpy.int64(3), d=torch.tensor([1.0])

@@ -23,7 +23,7 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a tiny CIFAR-100: 160 images to train, 40 to test."""
+    """A data folder with a tiny CIFAR-100: 80 images to train, 40 to test."""
     from tests.training.pictures import write_cifar100
 
     folder = tmp_path_factory.mktemp("data")

@@ -174,7 +174,7 @@ class Runs:
     def job(self, **env: object) -> Job:
         """A run of two epochs of ten steps, small in every way, unless `env` says otherwise."""
         small = {
-            "DATA_DIR": self.data, "MODEL": "resnet20", "EPOCHS": 2, "BATCH_SIZE": 16, "REPORT_INTERVAL": 1,
+            "DATA_DIR": self.data, "MODEL": "resnet20", "EPOCHS": 2, "BATCH_SIZE": 8, "REPORT_INTERVAL": 1,
             "LEARNING_RATE": 0.02, "MIXED_PRECISION": False, "CHECKPOINT_INTERVAL": "off",
         }  # fmt: skip
         texts = {name: str(value) for name, value in {**small, **env}.items()}

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from data import DataError, DataSet, Images, ensure, load
+
 from tests.training.pictures import entry, write, write_cifar10, write_cifar100
 
 pytestmark = pytest.mark.torch
@@ -27,12 +27,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cifar100_is_read_as_torchvision_lays_it_out(tmp_path: Path) -> None:
     write_cifar100(tmp_path)
     dataset = load("cifar100", str(tmp_path))
-    assert (len(dataset.train), len(dataset.test), dataset.classes, dataset.mirrored) == (160, 40, 100, True)
-    assert dataset.train.pixels.shape == (160, 32, 32, 3)
+    assert (len(dataset.train), len(dataset.test), dataset.classes, dataset.mirrored) == (80, 40, 100, True)
+    assert dataset.train.pixels.shape == (80, 32, 32, 3)
     assert dataset.train.pixels.dtype == torch.uint8
-    planes = entry(160, 10, "fine_labels", seed=160)["data"][5].reshape(3, 32, 32)
+    planes = entry(80, 10, "fine_labels", seed=80)["data"][5].reshape(3, 32, 32)
     assert torch.equal(dataset.train.pixels[5], torch.from_numpy(planes).permute(1, 2, 0))
-    assert dataset.train.labels.tolist() == [n % 10 for n in range(160)]
+    assert dataset.train.labels.tolist() == [n % 10 for n in range(80)]
 
 
 def test_the_folder_of_the_files_itself_will_do(tmp_path: Path) -> None:

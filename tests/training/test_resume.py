@@ -98,16 +98,16 @@ def test_the_same_run_twice_gives_the_same_bits(runs: Runs) -> None:
 
 
 def test_more_ranks_keep_the_batch_the_rate_and_the_place(runs: Runs) -> None:
-    job = runs.job(BATCH_SIZE="", BATCH_SIZE_PER_GPU=16, LEARNING_RATE="auto")
+    job = runs.job(BATCH_SIZE="", BATCH_SIZE_PER_GPU=8, LEARNING_RATE="auto")
     job.complete(MAX_STEPS=7)
     grown = job.complete(2)
-    assert "checkpoint: 16 over 2 ranks is 8 each" in grown.output
-    assert "auto: 0.1 × 16/128" in grown.output
+    assert "checkpoint: 8 over 2 ranks is 4 each" in grown.output
+    assert "auto: 0.1 × 8/128" in grown.output
     assert [report["step"] for report in grown.records("report")] == [8, 9, 10, 10, *range(11, 21), 20]
 
 
 def test_fewer_ranks_take_the_batch_in_parts(runs: Runs) -> None:
-    job = runs.job(BATCH_SIZE="", BATCH_SIZE_PER_GPU=8)
+    job = runs.job(BATCH_SIZE="", BATCH_SIZE_PER_GPU=4)
     job.complete(2, MAX_STEPS=7)
     shrunk = job.complete()
     assert "checkpoint" in next(line for line in shrunk.output.splitlines() if "BATCH_SIZE " in line)

@@ -59,9 +59,9 @@ def test_missing_images_are_refused_once_and_without_a_traceback(runs: Runs, ran
 
 
 def test_a_batch_larger_than_the_data_is_refused(runs: Runs) -> None:
-    run = runs.job(BATCH_SIZE=161).start()
+    run = runs.job(BATCH_SIZE=81).start()
     assert run.end() == [2]
-    assert "BATCH_SIZE: 161 is more than the 160 images" in run.output
+    assert "BATCH_SIZE: 81 is more than the 80 images" in run.output
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(runs: Runs) -> None:

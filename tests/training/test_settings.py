@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from settings import Interval, Settings, SettingsError, knobs
 from train import main
 

@@ -29,8 +29,8 @@ def counted(count: int, word: str, hidden: int, width: int) -> str:
     """`12 RUNNING … and 7 more`, or as much of that as there is room for."""
     if hidden <= 0:
         return f"{count or 'NOTHING'} {word}"
-    forms = (f"{count} {word} … and {hidden} more", f"{count} {word} … {hidden} more")
-    return next((form for form in forms if len(form) <= width), f"{count} {word}")
+    forms = (f"{count} {word} … and {hidden} more", f"{count} {word} … {hidden} more", f"{count} {word}")
+    return next((form for form in forms if len(form) <= width), forms[-1])
 
 
 def digits(jobs: Sequence[JobView]) -> int:

@@ -15,7 +15,7 @@ from tfctl.top.spans import Column, Line, Span, clean, exactly, fit, heading, ro
 from trainforge.api import JobView
 from trainforge.states import JobState
 
-SHORTEST_NAME = 16
+SHORTEST_NAME = 19
 WORDS = 50  # the least that is left for the reason when another column is added
 LEADS = ("waits for ", "waits: ", "waits ", "is ")
 BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought

@@ -1,0 +1,73 @@
+"""task-spooler: one queue, one slot; its server holds the queue in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from benchmarks import processes, timing
+from benchmarks.peers.peer import Argv, Peer
+
+PROGRAM = "tsp"
+
+
+class TaskSpooler(Peer):
+    name = "task-spooler"
+
+    def missing(self) -> str | None:
+        return None if shutil.which(PROGRAM) else "not installed (apt-get install task-spooler)"
+
+    def start(self) -> None:
+        """Its server is started by the first command and finds its socket by a variable."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        self.env = os.environ | {"TS_SOCKET": str(self.folder / "socket"), "TMPDIR": str(self.folder)}
+        self.env["TS_MAXFINISHED"] = "20000"
+        self.again()
+
+    def again(self) -> None:
+        (self.folder / "socket").unlink(missing_ok=True)
+        self.run([PROGRAM, "-l"])
+        timing.wait_until(self.daemons, "the server of task-spooler")
+
+    def kill(self) -> None:
+        pids = self.daemons()
+        processes.kill(pids)
+        timing.wait_until(lambda: not any(map(processes.alive, pids)), "the server to end")
+
+    def close(self) -> None:
+        processes.kill(processes.carrying(str(self.folder)))
+
+    def daemons(self) -> Sequence[int]:
+        mine = processes.carrying(f"TS_SOCKET={self.folder}")
+        return [pid for pid in mine if processes.command(pid) == [PROGRAM, "-l"]]
+
+    def submit(self, script: str, *, parked: bool = False, alone: bool = False) -> Argv:
+        """The one slot makes every job run alone; a parked one waits for a job that never was."""
+        if parked:
+            return [PROGRAM, "-n", "-D", self._blocker(), "sh", "-c", script]
+        return [PROGRAM, "-n", "sh", "-c", script]
+
+    def _blocker(self) -> str:
+        """A job that runs for ever, of which the parked ones are dependents."""
+        mark = self.folder / "blocker"
+        if not mark.exists():
+            mark.write_text(self.run([PROGRAM, "-n", "sleep", "100000"]).strip())
+        return mark.read_text()
+
+    def job_id(self, said: str) -> str:
+        return said.strip()
+
+    def park_many(self, count: int) -> None:
+        for _ in range(count):
+            self.run(self.submit("true", parked=True))
+
+    def listing(self) -> Argv:
+        return [PROGRAM, "-l"]
+
+    def known(self) -> int:
+        return sum(line.split()[1:2] == ["queued"] for line in self.run(self.listing()).splitlines())
+
+    def cancel(self, job: str) -> Argv:
+        return [PROGRAM, "-k", job]
