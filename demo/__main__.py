@@ -66,17 +66,17 @@ def show() -> int:
     with Client() as client:
         gpus = str(min(2, len(client.gpus().gpus)))
     training = ROOT / "training"
-    submit = ["submit", str(training), "-f", str(training / "configs" / "demo.yaml"), "--gpu", gpus, "--follow"]
-    code = tfctl(*submit)
+    fragment = training / "configs" / "demo.yaml"
+    code = tfctl("submit", str(training), "-f", str(fragment), "--gpu", gpus, "--follow")
     if code:
         tfctl("why", "@")
         return code
     tfctl("metrics", "@", "--plot", "--name", "accuracy", "--name", "val_accuracy", "--name", "loss")
     tfctl("status", "@")
     with Client() as client:
-        accuracy = client.jobs(limit=1).jobs[0].progress
-    figures = accuracy.metrics if accuracy is not None else {}
-    print(f"\ntrained: {100 * (figures.get('val_accuracy') or 0):.1f} % of the held-out digits are read rightly")
+        progress = client.jobs(limit=1).jobs[0].progress
+    accuracy = progress.metrics.get("val_accuracy") if progress is not None else None
+    print(f"\ntrained: {100 * (accuracy or 0):.1f} % of the held-out digits are read rightly")
     print(NEXT)
     return 0
 
