@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from augment import DRAWS, PAD, Batches, Normalise, Recipe, chunks, erased
 from data import DataSet, Images
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data import DataError, DataSet, Images, ensure, load
 
+from data import DataError, DataSet, Images, ensure, load
 from tests.training.pictures import entry, write, write_cifar10, write_cifar100
 
 pytestmark = pytest.mark.torch

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from model import MODELS, build
 from settings import Settings
 from utils import Meter, Progress, Ranks, Scores, learning_rate, make_optimizer

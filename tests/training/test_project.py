@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from settings import NOT_YET, Settings, knobs
 
+from settings import NOT_YET, Settings, knobs
 from trainforge import checks, jobfile
 from trainforge.spec import JobSpec
 

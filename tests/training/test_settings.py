@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from settings import Interval, Settings, SettingsError, knobs
 from train import main
 
