@@ -15,7 +15,7 @@ import tfctl
 from tfctl.failures import Failure
 
 TEMPLATES = ("image-classification", "blank")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "checkpoints")  # of trying it out in a checkout
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,8 @@ def _write(source: Path, target: Path, force: bool) -> Iterator[Path]:
     """Copy what is missing (with `force`: everything); yields what was written."""
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(set(folders) - LEFT_OUT(folder, folders))
+        if Path(folder) == source / "data":  # its contents are the user's own
+            folders[:], files = [], [file for file in files if file == "README.md"]
         for file in sorted(set(files) - LEFT_OUT(folder, files)):
             path = Path(folder, file)
             goal = target / path.relative_to(source)

@@ -143,8 +143,9 @@ class Known:
 
     def elapsed(self, job: JobView, now: float) -> float:
         """Seconds that the job has been running."""
-        running = job.state in (JobState.RUNNING, JobState.STOPPING) and self.looked is not None
-        return job.elapsed + (now - self.looked.at if running and self.looked is not None else 0.0)
+        if self.looked is None or job.state not in (JobState.RUNNING, JobState.STOPPING):
+            return job.elapsed
+        return job.elapsed + now - self.looked.at
 
     def _now(self, jobs: Sequence[JobView]) -> list[JobView]:
         return [self.jobs[job.id] for job in jobs]
