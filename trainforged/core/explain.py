@@ -53,7 +53,7 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft, evidence: str | No
             return f"runs (attempt {job.attempt})"
         case JobState.STOPPING:
             order = str(job.stopping_for or "stop").replace("_", " ")
-            return f"is stopping ({order}); it has {_duration(job.recovery.grace)} to save"
+            return f"is stopping ({order})"
         case JobState.UNKNOWN:
             return f"is being found out: what became of attempt {job.attempt}"
         case JobState.SUCCEEDED:
