@@ -73,11 +73,12 @@ class Peer(ABC):
 
     # ---- what is the same for all
 
-    def run(self, argv: Sequence[str], check: bool = True) -> str:
+    def run(self, argv: Sequence[str], check: bool = True, patience: float | None = None) -> str:
         """In its environment; what it printed."""
         done = subprocess.run(
-            argv, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+            argv, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=patience,
+        )  # fmt: skip
         if check and done.returncode != 0:
             raise RuntimeError(
                 f"{argv[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-500:]}"

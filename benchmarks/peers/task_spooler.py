@@ -1,15 +1,18 @@
-"""task-spooler: one queue, one slot; its server holds the queue in memory."""
+"""task-spooler: one queue, one slot; its server holds the queue in memory, and each job that waits is a
+process that holds a connection to it. Once it has as many as it can hold, a submission blocks."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 
 from benchmarks import processes, timing
 from benchmarks.peers.peer import Argv, Peer
 
 PROGRAM = "tsp"
+PATIENCE = 10.0  # seconds for one submission
 
 
 class TaskSpooler(Peer):
@@ -44,24 +47,33 @@ class TaskSpooler(Peer):
         return [pid for pid in mine if processes.command(pid) == [PROGRAM, "-l"]]
 
     def submit(self, script: str, *, parked: bool = False, alone: bool = False) -> Argv:
-        """The one slot makes every job run alone; a parked one waits for a job that never was."""
+        """The one slot makes every job run alone; a parked one waits for one that never ends."""
         if parked:
-            return [PROGRAM, "-n", "-D", self._blocker(), "sh", "-c", script]
-        return [PROGRAM, "-n", "sh", "-c", script]
+            return [PROGRAM, "-D", self._blocker(), "sh", "-c", script]
+        return [PROGRAM, "sh", "-c", script]
 
     def _blocker(self) -> str:
         """A job that runs for ever, of which the parked ones are dependents."""
         mark = self.folder / "blocker"
         if not mark.exists():
-            mark.write_text(self.run([PROGRAM, "-n", "sleep", "100000"]).strip())
+            mark.write_text(self.run([PROGRAM, "sleep", "100000"]).strip())
         return mark.read_text()
 
     def job_id(self, said: str) -> str:
         return said.strip()
 
     def park_many(self, count: int) -> None:
-        for _ in range(count):
-            self.run(self.submit("true", parked=True))
+        argv = self.submit("true", parked=True)
+        for number in range(count):
+            try:
+                self.run(argv, patience=PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"with {number:,} queued, a submission blocks") from None
+
+    def processes(self) -> list[int]:
+        """With those that stand for a job that waits."""
+        mine = processes.carrying(f"TS_SOCKET={self.folder}")
+        return [pid for pid in mine if processes.command(pid)[:1] == [PROGRAM]]
 
     def listing(self) -> Argv:
         return [PROGRAM, "-l"]

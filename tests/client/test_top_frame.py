@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_counted() -> None:
 
 def test_the_edges() -> None:
     found = known(training(1), job(2, JobState.HELD), job(3, JobState.BACKOFF), gpus=[gpu(0, simulated=True)])
-    assert "1 simulated GPU, 1 free  1 running  0 queued  1 in backoff  1 held" in screen(found)[0]
+    assert "1 simulated GPU, 1 free  1 running  0 queued  1 backoff  1 held" in screen(found)[0]
     assert "h release" in screen(found, view=View(selected=2))[-1]
     assert screen(found, view=View(confirming=Change(Ask.CANCEL, 1)))[-1].startswith(
         "cancel job 1 (job-1)?  y / n"

@@ -16,7 +16,7 @@ from trainforge import manifests
 torch = pytest.importorskip("torch")
 from trainforge import Checkpointer  # noqa: E402  # needs torch
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(300)]
 
 SCRIPT = """
 import json, os, pathlib
@@ -73,7 +73,7 @@ def start(attempt: Attempt) -> subprocess.Popen[str]:
     ]
     env = {name: value for name, value in attempt.env.items() if name not in ("RANK", "WORLD_SIZE")}
     process = attempt.start([*launcher, "trainforge.rank", attempt.script(SCRIPT)], env)
-    eventually(lambda: process.poll() is not None or all(pids(attempt)), "both ranks train", 60)
+    eventually(lambda: process.poll() is not None or all(pids(attempt)), "both ranks train", 200)
     return process
 
 

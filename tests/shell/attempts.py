@@ -89,15 +89,15 @@ class Shimmed:
         wait_for(lambda: words in self.text(name).rpartition("\n")[0], what=f"{words!r} in {name}")
         return self
 
-    def left(self) -> dict[int, processes.Stat]:
+    def left(self) -> list[int]:
         """Processes of the attempt."""
-        return processes.carriers(TOKEN, self.token)
+        return list(processes.carriers(TOKEN, self.token))
 
     def clean(self) -> None:
         for shim in self.shims:
             for fd in (shim.pidfd, shim.ready):
                 os.close(fd)
-        wait_for(lambda: processes.kill(self.left) == 0)
+        wait_for(lambda: not processes.kill(self.left))
 
 
 def _await(fd: int, seconds: float = 20.0) -> None:
@@ -156,15 +156,15 @@ class Supervised:
     def folder(self, job: int) -> Path:
         return self.state_dir / "jobs" / str(job) / "attempts" / "1"
 
-    def left(self, job: int) -> dict[int, processes.Stat]:
+    def left(self, job: int) -> list[int]:
         token = AttemptFolder(self.folder(job)).token()
-        return {} if token is None else processes.carriers(TOKEN, token)
+        return [] if token is None else list(processes.carriers(TOKEN, token))
 
     async def close(self) -> None:
         """The supervisor, and whatever the test left running."""
         await self.supervisor.close()
         for path in self.state_dir.glob("jobs/*"):
-            wait_for(lambda job=int(path.name): processes.kill(lambda: self.left(job)) == 0)
+            wait_for(lambda job=int(path.name): not processes.kill(lambda: self.left(job)))
 
     def _tell(self, event: m.Event) -> None:
         self.events.append(event)

@@ -104,7 +104,7 @@ async def test_a_killed_rank_ends_the_attempt_in_two_seconds(scripts: Scripts) -
     assert time.monotonic() - began < 2
     assert [(rank.rank, rank.signal) for rank in end.ranks] == [(1, 9), (0, 9)]
     assert end.signal == 9
-    assert scripts.supervised.left(1) == {}
+    assert scripts.supervised.left(1) == []
 
 
 async def test_ranks_are_stopped_with_time_to_save(scripts: Scripts) -> None:

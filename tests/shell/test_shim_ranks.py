@@ -87,7 +87,7 @@ while True: time.sleep(1)
     assert time.monotonic() - began < 2
     assert [(rank.rank, rank.signal) for rank in end.ranks] == [(1, 9), (0, 9)], "the first is the cause"
     assert (end.exit_code, end.signal, end.stopped) == (None, 9, False)
-    assert attempt.left() == {}
+    assert attempt.left() == []
 
 
 def test_the_first_failure_speaks_for_the_attempt(shimmed: Make) -> None:
@@ -141,7 +141,7 @@ def test_a_dead_launcher_takes_its_ranks_along(shimmed: Make) -> None:
     assert end.signal == 9
     assert sorted((rank.rank, rank.signal) for rank in end.ranks) == [(0, 9), (1, 9)]
     assert not alive(main)
-    assert attempt.left() == {}
+    assert attempt.left() == []
 
 
 def test_a_launcher_is_not_waited_for_once_its_ranks_have_saved(shimmed: Make) -> None:

@@ -124,7 +124,7 @@ def test_nothing_is_left_after_a_stop(shimmed: Make, kind: str, order: int) -> N
     attempt = shimmed(family(kind), grace=0.3).start().says("ready")
     assert len(attempt.left()) >= 2, "the shim, the command and perhaps its child carry the mark"
     attempt.signal(order).end()
-    assert attempt.left() == {}
+    assert attempt.left() == []
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
@@ -135,7 +135,7 @@ def test_nothing_is_left_after_a_failure(shimmed: Make, kind: str) -> None:
     end = attempt.run()
     assert end.exit_code == 3
     assert time.monotonic() - began < 5, "a failure leaves no time to what is left"
-    assert attempt.left() == {}
+    assert attempt.left() == []
 
 
 def test_a_small_fork_bomb_is_put_out(shimmed: Make) -> None:
@@ -154,7 +154,7 @@ def test_a_small_fork_bomb_is_put_out(shimmed: Make) -> None:
     """
     attempt = shimmed(python(bomb), grace=0.2).start().says("ready")
     attempt.signal(signal.SIGTERM).end()
-    assert attempt.left() == {}
+    assert attempt.left() == []
 
 
 def test_the_order_goes_to_the_main_process_first(shimmed: Make) -> None:

@@ -288,7 +288,7 @@ async def test_a_killed_shim_is_lost_and_nothing_of_it_is_left(supervised: Super
     assert end.lost
     assert (end.exit_code, end.signal, end.stopped) == (None, None, False)
     assert end.started_at is not None
-    assert supervised.left(1) == {}
+    assert supervised.left(1) == []
     assert AttemptFolder(supervised.folder(1)).end() == end, "durably"
 
 
@@ -307,7 +307,7 @@ async def test_a_shim_killed_while_nobody_watched_is_lost_too(tmp_path: Path) ->
     os.kill(shim, signal.SIGKILL)
     second.adopt(1)
     assert (await second.end(1)).lost
-    assert second.left(1) == {}
+    assert second.left(1) == []
     await second.close()
 
 

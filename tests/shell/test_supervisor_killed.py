@@ -65,7 +65,7 @@ async def start_again(history: History, point: str) -> None:
     assert history.times_run == 1
     daemon.release(1)
     await daemon.told(m.LeaseReleased, 1)
-    assert daemon.left(1) == {}
+    assert daemon.left(1) == []
     await daemon.close()
 
 

@@ -54,7 +54,7 @@ def _jobs(status: StatusAnswer) -> Line:
     out.append(Span(f"  {counts.queued} queued", "" if counts.queued else MUTED))
     out += [
         Span(f"  {count} {word}", WARNING)
-        for count, word in ((counts.backoff, "in backoff"), (counts.held, "held"))
+        for count, word in ((counts.backoff, "backoff"), (counts.held, "held"))
         if count
     ]
     return tuple(out)

@@ -6,6 +6,7 @@ The shim ends everything it is above. What is found here outlived the shim itsel
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from trainforge.protocol import TOKEN
 from trainforged.execution import processes
@@ -20,20 +21,19 @@ def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
     has seen to it already. Where none has, a process may fork away from under the look: ask for two.
     """
 
-    def find() -> dict[int, processes.Stat]:
+    def find() -> Iterator[int]:
         return processes.carriers(TOKEN, token)
 
     limit = time.monotonic() + patience
     clean = 0
     while clean < looks:
-        left = find()
-        if not left:
+        killed = processes.kill(find)
+        if not killed:
             clean += 1
             continue
         clean = 0
         if time.monotonic() > limit:
-            return tuple(sorted(left))
-        processes.kill(find)
+            return tuple(sorted(killed))
         time.sleep(PAUSE)
     return ()
 

@@ -11,10 +11,10 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 SIGKILL, SIGCONT, SIGSTOP = 9, 18, 19
-FREEZE_LIMIT = 0.5  # seconds: a process in uninterruptible sleep cannot be frozen
+FREEZE_LIMIT = 0.25  # seconds: a process in uninterruptible sleep cannot be frozen
 OVER = "ZX"  # states of a process that runs no more
 FROZEN = "Tt" + OVER
 
@@ -75,33 +75,54 @@ def all_stats() -> dict[int, Stat]:
     return {stat.pid: stat for stat in stats if stat is not None}
 
 
-def descendants(root: int, among: dict[int, Stat] | None = None) -> dict[int, Stat]:
-    """Children of `root`, theirs, and so on, from one look at /proc (or at `among`)."""
-    stats = all_stats() if among is None else among
-    children: dict[int, list[Stat]] = {}
-    for stat in stats.values():
-        children.setdefault(stat.parent, []).append(stat)
-    found: dict[int, Stat] = {}
+# ---------------------------------------------------------------- sets of processes, found as one asks
+
+
+def descendants(root: int, among: dict[int, Stat] | None = None) -> Iterator[int]:
+    """Children of `root`, theirs, and so on: each as soon as it is found; from `among`, where given."""
+    children = _children_now if among is None and _can_list_children() else _children_among(among)
+    seen = {root}
     waiting = [root]
     while waiting:
-        for stat in children.get(waiting.pop(), ()):
-            if stat.pid not in found:  # a look is not a snapshot: pids may change hands within it
-                found[stat.pid] = stat
-                waiting.append(stat.pid)
-    return found
+        for pid in children(waiting.pop()):
+            if pid not in seen:  # a look is not a snapshot: pids may change hands within it
+                seen.add(pid)
+                yield pid
+                waiting.append(pid)
 
 
-def carriers(variable: str, value: str) -> dict[int, Stat]:
-    """Processes that were started with this variable in their environment, ourselves excepted."""
+def carriers(variable: str, value: str) -> Iterator[int]:
+    """Processes that were started with this variable in their environment, ourselves excepted.
+
+    The newest come first: of a family that forks all the time the rest are gone when we get there.
+    """
     wanted = b"\0" + os.fsencode(f"{variable}={value}") + b"\0"
-    found: dict[int, Stat] = {}
-    for pid in all_pids():
-        if pid == os.getpid() or wanted not in b"\0" + read_proc(f"/proc/{pid}/environ"):
-            continue
-        stat = read_stat(pid)
-        if stat is not None and not stat.over:
-            found[pid] = stat
-    return found
+    for pid in sorted(all_pids(), reverse=True):
+        if pid != os.getpid() and wanted in b"\0" + read_proc(f"/proc/{pid}/environ"):
+            yield pid
+
+
+def _can_list_children() -> bool:
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # a kernel may be built without
+
+
+def _children_now(pid: int) -> Iterator[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        yield from map(int, read_proc(f"/proc/{pid}/task/{thread}/children").split())
+
+
+def _children_among(stats: dict[int, Stat] | None) -> Callable[[int], list[int]]:
+    children: dict[int, list[int]] = {}
+    for stat in (all_stats() if stats is None else stats).values():
+        children.setdefault(stat.parent, []).append(stat.pid)
+    return lambda pid: children.get(pid, [])
+
+
+# ---------------------------------------------------------------- signals
 
 
 def send(pids: Iterable[int], signal: int) -> None:
@@ -113,23 +134,40 @@ def send(pids: Iterable[int], signal: int) -> None:
             continue
 
 
-def kill(find: Callable[[], dict[int, Stat]]) -> int:
-    """Freeze what `find` finds until nothing new appears, then SIGKILL it all.
+def kill(find: Callable[[], Iterable[int]]) -> frozenset[int]:
+    """Freeze what `find` finds until nothing new appears, then SIGKILL it all; who that was.
 
-    Frozen first, since a process that forks faster than it is found would get away. Returns how
-    many were killed; a caller that must be sure asks again until it is 0.
+    Frozen first, and each in the moment it is found, since a process that forks faster than it is
+    killed would get away. A caller that must be sure asks again until nobody is left.
     """
-    alive = [pid for pid, stat in _freeze(find).items() if not stat.over]
+    alive = _freeze(find)
     send(alive, SIGKILL)
-    return len(alive)
+    return alive
 
 
-def _freeze(find: Callable[[], dict[int, Stat]]) -> dict[int, Stat]:
+def _freeze(find: Callable[[], Iterable[int]]) -> frozenset[int]:
+    """Those alive, once two looks in a row have found the same ones and all of them frozen."""
     limit = time.monotonic() + FREEZE_LIMIT
+    over: set[int] = set()
+    before: frozenset[int] | None = None
     while True:
-        found = find()
-        running = [pid for pid, stat in found.items() if stat.state not in FROZEN]
-        if not running or time.monotonic() > limit:
-            return found
-        send(running, SIGSTOP)
-        time.sleep(0.001)
+        states = dict(_stopped(find, over))
+        over.update(pid for pid, state in states.items() if state in OVER)
+        alive = frozenset(states.keys() - over)
+        if alive == before or time.monotonic() > limit:
+            return alive
+        if all(states[pid] in FROZEN for pid in alive):
+            before = alive
+        else:
+            before = None
+            time.sleep(0.0005)  # a signal takes a moment to arrive
+
+
+def _stopped(find: Callable[[], Iterable[int]], over: set[int]) -> Iterator[tuple[int, str]]:
+    """SIGSTOP to each that is not over; each with its state after that."""
+    for pid in find():
+        if pid in over:
+            continue
+        send([pid], SIGSTOP)
+        stat = read_stat(pid)
+        yield pid, stat.state if stat is not None else "X"

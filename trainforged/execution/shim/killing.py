@@ -7,11 +7,15 @@ import time
 
 from trainforged.execution import processes
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FIRST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two rounds
 VAIN = 20.0  # seconds after which what survives SIGKILL is left to the daemon
 
 
-def descendants() -> dict[int, processes.Stat]:
+def descendants() -> Iterator[int]:
     return processes.descendants(os.getpid())
 
 
@@ -20,11 +24,13 @@ class Killing:
 
     def __init__(self) -> None:
         self.next_round: float | None = None  # monotonic
+        self.undying: frozenset[int] = frozenset()  # those of the latest round who had it before, too
         self._pause = FIRST_PAUSE
-        self._since = 0.0
+        self._killed: frozenset[int] = frozenset()
+        self._vain_at = 0.0
 
     def begin(self) -> None:
-        self._since = time.monotonic()
+        self._vain_at = time.monotonic() + VAIN
         self._round()
 
     def go_on(self, now: float) -> None:
@@ -34,9 +40,11 @@ class Killing:
 
     def in_vain(self, now: float) -> bool:
         """Somebody cannot die: stuck in the kernel, or not ours to kill."""
-        return self.next_round is not None and now > self._since + VAIN
+        return self.next_round is not None and now > self._vain_at and self._killed == self.undying
 
     def _round(self) -> None:
-        processes.kill(descendants)
+        killed = processes.kill(descendants)
+        self.undying = killed & self._killed
+        self._pause = min(2 * self._pause, LAST_PAUSE) if self.undying == killed else FIRST_PAUSE
+        self._killed = killed
         self.next_round = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LAST_PAUSE)

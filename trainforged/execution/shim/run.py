@@ -184,7 +184,8 @@ class Shim:
             if pid:
                 self._reaped(pid, status)
         if self._killing.in_vain(time.monotonic()):
-            print(f"{sorted(descendants())} survive SIGKILL; leaving them to the daemon", file=sys.stderr)
+            left = sorted(self._killing.undying)
+            print(f"processes {left} survive SIGKILL; leaving them to the daemon", file=sys.stderr)
             return True
         return False
 
