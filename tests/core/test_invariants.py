@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -45,9 +47,16 @@ class Histories(RuleBasedStateMachine):
         known = self.world.state.jobs.get(job)
         return known.attempt if known is not None else 1
 
-    @rule(jobs=st.lists(JOBS, min_size=1, max_size=3), after=st.integers(0, 50), depend=st.booleans())
-    def submit(self, jobs: list[dict[str, object]], after: int, depend: bool) -> None:
-        extra = {"after": (self._job(after),)} if depend else {}
+    @rule(
+        jobs=st.lists(JOBS, min_size=1, max_size=3),
+        after=st.integers(0, 50),
+        depend=st.booleans(),
+        begin=st.sampled_from([None, None, -10.0, 40.0]),
+    )
+    def submit(self, jobs: list[dict[str, object]], after: int, depend: bool, begin: float | None) -> None:
+        extra: dict[str, object] = {"after": (self._job(after),)} if depend else {}
+        if begin is not None:
+            extra["begin"] = datetime.datetime.fromtimestamp(self.world.now + begin, datetime.UTC)
         new = tuple(new_job(**fields, **extra) for fields in jobs)
         (reply,) = self.world.tell(m.Submitted(time=self.world.now, jobs=new))
         if isinstance(reply, m.Accepted):

@@ -132,6 +132,21 @@ def check_invariants(state: State) -> None:
             assert lease.releasing, f"{job.state} with a lease that nobody releases"
         if job.state.ended:
             assert state.outcomes[job.id] is job.state
-    assert state.queue == sorted(place(j) for j in state.jobs.values() if j.state is JobState.QUEUED)
-    assert sum(state.shapes.values()) == len(state.queue)
+    queued = [job for job in state.jobs.values() if job.state is JobState.QUEUED]
+    assert state.queue == sorted(map(place, queued))
+    free = [job for job in queued if not waits_for_jobs(state, job)]
+    assert state.ready == sorted(place(job) for job in free if job.schedule.begin is None)
+    assert [where for _, where in state.sleeping] == [
+        place(job) for job in sorted(free, key=begin_and_place) if job.schedule.begin is not None
+    ]
+    assert sum(state.shapes.values()) == len(state.ready)
     assert Draft(state).changes() == (), "looking at the state changes it"
+
+
+def waits_for_jobs(state: State, job: m.Job) -> bool:
+    return any(state.outcomes.get(other) is not JobState.SUCCEEDED for other in job.schedule.after)
+
+
+def begin_and_place(job: m.Job) -> tuple[float, tuple[int, int]]:
+    begin = job.schedule.begin
+    return begin.timestamp() if begin is not None else 0.0, place(job)

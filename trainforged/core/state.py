@@ -8,8 +8,10 @@ leaves nothing behind, so a commit that fails costs nothing.
 from __future__ import annotations
 
 import bisect
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +20,7 @@ from trainforge.states import JobState
 from trainforged.core import messages as m
 
 Place = tuple[int, int]  # (-priority, id): the order of the queue
+T = TypeVar("T", Place, tuple[float, Place])
 
 UNKNOWN_MACHINE = m.Machine(cpu=0, memory=0)
 DEFAULT_PATIENCE = 600.0
@@ -49,8 +52,10 @@ class State:
         self.outcomes: dict[int, JobState] = {}  # of every ended job that has not been removed
         self.leases: dict[int, m.Lease] = {}
         self.devices: dict[str, m.Device] = {}
-        self.queue: list[Place] = []
-        self.shapes: Counter[Resources] = Counter()  # of the jobs in `queue`
+        self.queue: list[Place] = []  # every queued job
+        self.ready: list[Place] = []  # those that wait for neither a job nor a time
+        self.sleeping: list[tuple[float, Place]] = []  # those with a begin, by begin; perhaps past
+        self.shapes: Counter[Resources] = Counter()  # of the jobs in `ready`
         self.dependents: dict[int, set[int]] = {}
         self.timed: set[int] = set()
         self._interned: dict[object, object] = {}
@@ -84,6 +89,8 @@ class State:
         for job in jobs:
             self._put(job, sort=False)
         self.queue.sort()
+        self.ready.sort()
+        self.sleeping.sort()
 
     def _put(self, job: m.Job, sort: bool = True) -> None:
         old = self.jobs.get(job.id)
@@ -93,19 +100,31 @@ class State:
         self.jobs[job.id] = job
         self.next_id = max(self.next_id, job.id + 1)
         if job.state is JobState.QUEUED:
-            self.shapes[job.resources] += 1
-            if sort:
-                bisect.insort(self.queue, place(job))
-            else:
-                self.queue.append(place(job))
+            self._join_queue(job, sort)
         self._index(old, job)
         self._forget_if_over(job.id)
 
+    def _join_queue(self, job: m.Job, sort: bool) -> None:
+        _add(self.queue, place(job), sort)
+        if self._waits_for_jobs(job):
+            return
+        if job.schedule.begin is not None:
+            _add(self.sleeping, (job.schedule.begin.timestamp(), place(job)), sort)
+        else:
+            _add(self.ready, place(job), sort)
+            self.shapes[job.resources] += 1
+
     def _leave_queue(self, job: m.Job) -> None:
-        self.queue.pop(bisect.bisect_left(self.queue, place(job)))
-        self.shapes[job.resources] -= 1
-        if not self.shapes[job.resources]:
-            del self.shapes[job.resources]
+        _drop(self.queue, place(job))
+        if job.schedule.begin is not None:
+            _drop(self.sleeping, (job.schedule.begin.timestamp(), place(job)))
+        elif _drop(self.ready, place(job)):
+            self.shapes[job.resources] -= 1
+            if not self.shapes[job.resources]:
+                del self.shapes[job.resources]
+
+    def _waits_for_jobs(self, job: m.Job) -> bool:
+        return any(self.outcomes.get(other) is not JobState.SUCCEEDED for other in job.schedule.after)
 
     def _index(self, old: m.Job | None, job: m.Job) -> None:
         if is_timed(job):
@@ -131,9 +150,20 @@ class State:
         job = self.jobs.get(job_id)
         if job is None or not job.state.ended:
             return
-        self.outcomes[job_id] = job.state
+        if self.outcomes.get(job_id) is not job.state:
+            self._take_down(job)
         if job_id not in self.leases:
             del self.jobs[job_id]
+
+    def _take_down(self, job: m.Job) -> None:
+        """Take down how the job ended; who waited for that may be ready now."""
+        waiting = [self.jobs[i] for i in self.dependents.get(job.id, ())]
+        queued = [other for other in waiting if other.state is JobState.QUEUED]
+        for other in queued:
+            self._leave_queue(other)
+        self.outcomes[job.id] = job.state
+        for other in queued:
+            self._join_queue(other, sort=True)
 
     def _share(self, job: m.Job) -> m.Job:
         """One object for equal parts: 100,000 queued jobs are mostly alike."""
@@ -142,6 +172,23 @@ class State:
         parts = {name: getattr(job, name) for name in ("resources", "schedule", "recovery")}
         shared = {name: self._interned.setdefault(part, part) for name, part in parts.items()}
         return msgspec.structs.replace(job, **shared)
+
+
+def _add(places: list[T], item: T, sort: bool) -> None:
+    """Put it in its place, or at the end where the list is sorted afterwards."""
+    if sort:
+        bisect.insort(places, item)
+    else:
+        places.append(item)
+
+
+def _drop(places: list[T], item: T) -> bool:
+    """Take it out of a sorted list; False if it is not there."""
+    at = bisect.bisect_left(places, item)
+    if at == len(places) or places[at] != item:
+        return False
+    del places[at]
+    return True
 
 
 class Draft:
@@ -198,25 +245,37 @@ class Draft:
     def device(self, uuid: str) -> m.Device | None:
         return self.devices[uuid] if uuid in self.devices else self.base.devices.get(uuid)
 
-    def waiting(self) -> Iterator[m.Job]:
-        """The queue in order, this draft's moves included."""
-        mine = sorted(place(job) for job in self.jobs.values() if job.state is JobState.QUEUED)
+    def candidates(self, now: float) -> Iterator[m.Job]:
+        """Queued jobs that may start by what is known of the time and of other jobs, in the order of
+        the queue, this draft's moves included. (A few others may be among them.)"""
+        extra = sorted(place(job) for job in self._awoken(now))
         jobs, touched = self.base.jobs, self.jobs
-        at = 0
-        for where in self.base.queue:
-            if where[1] in touched:
-                continue
-            while at < len(mine) and mine[at] < where:
-                yield touched[mine[at][1]]
-                at += 1
-            yield jobs[where[1]]
-        for where in mine[at:]:
-            yield touched[where[1]]
+        ready = (where for where in self.base.ready if where[1] not in touched)
+        for where in heapq.merge(ready, extra) if extra else ready:
+            yield touched.get(where[1]) or jobs[where[1]]
 
-    def shapes(self) -> set[Resources]:
-        """The different requests in the queue (or a few more)."""
-        mine = {job.resources for job in self.jobs.values() if job.state is JobState.QUEUED}
-        return self.base.shapes.keys() | mine
+    def shapes(self, now: float) -> set[Resources]:
+        """The different requests among the candidates (or a few more)."""
+        return self.base.shapes.keys() | {job.resources for job in self._awoken(now)}
+
+    def _awoken(self, now: float) -> Iterator[m.Job]:
+        """Candidates that the base does not list as ready: touched here, due, or set free here."""
+        base = self.base
+        for job in self.jobs.values():
+            if job.state is JobState.QUEUED:
+                yield job
+        due = bisect.bisect_right(base.sleeping, now, key=lambda entry: entry[0])
+        freed = {
+            other
+            for job in self.jobs.values()
+            if job.state is JobState.SUCCEEDED
+            for other in base.dependents.get(job.id, ())
+        }
+        freed.update(where[1] for _, where in base.sleeping[:due])
+        for job_id in freed:
+            job = base.jobs[job_id]
+            if job_id not in self.jobs and job.state is JobState.QUEUED:
+                yield job
 
     def timed(self) -> list[m.Job]:
         """Jobs that time may change, this draft's moves included."""

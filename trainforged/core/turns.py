@@ -78,7 +78,7 @@ def schedule(draft: Draft, now: float) -> None:
         leases=draft.all_leases(),
         machine=draft.machine,
         may_start=lambda job: unmet(draft, job, now) is None,
-    ).run(draft.waiting(), draft.shapes(), scheduler.overdue(queued, draft.patience, now))
+    ).run(draft.candidates(now), draft.shapes(now), scheduler.overdue(queued, draft.patience, now))
     for grant in plan.grants:
         _grant(draft, grant, now)
     passed = draft.job(plan.passed) if plan.passed is not None else None

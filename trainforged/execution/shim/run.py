@@ -260,8 +260,9 @@ class Shim:
 
 def _ask(pids: Iterable[int]) -> None:
     """TERM; and CONT, without which a stopped process would not hear it."""
-    for number in (signal.SIGTERM, signal.SIGCONT):
-        processes.send(pids, number)
+    for pid in pids:
+        processes.send([pid], signal.SIGTERM)
+        processes.send([pid], signal.SIGCONT)
 
 
 def _content(path: str) -> bytes:
