@@ -292,6 +292,24 @@ async def test_a_killed_shim_is_lost_and_nothing_of_it_is_left(supervised: Super
     assert AttemptFolder(supervised.folder(1)).end() == end, "durably"
 
 
+async def test_a_family_that_forks_all_the_time_is_caught_without_its_shim(supervised: Supervised) -> None:
+    source = """
+        import os, signal, time
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            end = time.time() + 60
+            while time.time() < end:      # each lives for a moment and leaves a successor
+                if os.fork(): os._exit(0)
+                os.setsid()
+        print('ready')
+        time.sleep(60)
+    """
+    shim = await ready(supervised, 1, source)
+    os.kill(shim, signal.SIGKILL)
+    assert (await supervised.end(1)).lost
+    assert supervised.left(1) == []
+
+
 async def test_an_attempt_whose_folder_is_removed_is_not_run_again(supervised: Supervised) -> None:
     shim = await ready(supervised, 1, SLEEP.replace("60", "0.3"))
     shutil.rmtree(supervised.folder(1))

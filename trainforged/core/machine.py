@@ -7,6 +7,7 @@ Effects are not stored: `outstanding` derives them from the committed state afte
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ def decide(state: State, events: Sequence[m.Event]) -> Decision:
 def next_wakeup(state: State, since: float) -> float | None:
     """The first moment after `since`, the time of the last `TimePassed`, at which time alone changes
     something; None if there is none."""
-    due = (t for i in state.timed for t in turns.moments(state.jobs[i], state.patience) if t > since)
+    due = [t for i in state.timed for t in turns.moments(state.jobs[i], state.patience) if t > since]
+    next_begin = bisect.bisect_right(state.sleeping, since, key=lambda entry: entry[0])
+    due += [begin for begin, _ in state.sleeping[next_begin : next_begin + 1]]
     return min(due, default=None)
 
 

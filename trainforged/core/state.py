@@ -33,9 +33,10 @@ def place(job: m.Job) -> Place:
 
 
 def is_timed(job: m.Job) -> bool:
-    """True if the passing of time alone may change something for this job."""
+    """True if the passing of time alone may change something for this job (but for its begin: see
+    `State.sleeping`)."""
     if job.state is JobState.QUEUED:
-        return job.schedule.begin is not None or job.passed_since is not None
+        return job.passed_since is not None
     if job.state is JobState.RUNNING:
         return job.schedule.time_limit is not None or job.recovery.hang_timeout is not None
     return job.state is JobState.BACKOFF

@@ -44,11 +44,10 @@ def _hang_limit(job: m.Job) -> float | None:
 
 
 def moments(job: m.Job, patience: float) -> list[float]:
-    """When time will change something for the job."""
-    begin = job.schedule.begin.timestamp() if job.schedule.begin is not None else None
+    """When time will change something for the job, beside its begin."""
     passed = job.passed_since + patience if job.passed_since is not None else None
     by_state = {
-        JobState.QUEUED: (begin, passed),
+        JobState.QUEUED: (passed,),
         JobState.BACKOFF: (job.not_before,),
         JobState.RUNNING: (_time_limit(job), _hang_limit(job)),
     }
