@@ -24,6 +24,8 @@ SEQUENCE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 BEGUN = re.compile(r"\x1b(\[[?0-9;]*)?\Z")  # a sequence of which only a part has come
 
 
+PATIENCE = 60.0  # seconds: a busy disk lets a program wait long for its modules
+
 # A program of its own rather than `preexec_fn`, which may hang where there are threads.
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
@@ -169,7 +171,7 @@ class Program:
             return condition(self.screen.lines)
 
         try:
-            wait_for(shown)
+            wait_for(shown, PATIENCE)
         except AssertionError:
             shown_now = "\n".join([*self.screen.lines, self.screen.printed])
             raise AssertionError(f"waited for {what!r} ({self.process.poll()}) in\n{shown_now}") from None
@@ -187,7 +189,7 @@ class Program:
             self.read()
             return self.process.poll() is not None
 
-        wait_for(ended, what="the program to end")
+        wait_for(ended, PATIENCE, "the program to end")
         assert self.as_found
         assert not self.screen.alternate
         assert self.screen.cursor

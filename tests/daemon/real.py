@@ -17,7 +17,7 @@ from trainforge.client import Client, NoDaemon
 from trainforge.sockets import connect
 from trainforge.states import JobState
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 Done = subprocess.CompletedProcess[str]
 
 
