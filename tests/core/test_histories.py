@@ -226,3 +226,16 @@ def test_an_ended_job_is_ended_also_while_its_lease_is_released() -> None:
     for request in (m.CancelRequested, m.HoldRequested, m.ReleaseRequested):
         (reply,) = world.tell(request(time=world.now, job=job))
         assert reply == m.Refused(code="conflict", message="job 1 has ended: succeeded")
+
+
+def test_to_reach_the_same_place_again_is_no_progress() -> None:
+    world = World(gpus=1)
+    job = world.submit(max_retries=2, backoff=10.0)
+    for _ in range(3):
+        if world.where(job) is JobState.BACKOFF:
+            world.pass_time(600.0)
+        world.start(job)
+        attempt = world.state.jobs[job].attempt
+        world.tell(m.Progressed(time=world.now, job=job, attempt=attempt, position=3.0))
+        world.end(job, exit_code=1)
+    assert world.where(job) is JobState.FAILED

@@ -38,6 +38,7 @@ class World:
     def __init__(self, gpus: int = 2, cpu: int = 16, memory: int = 64 * GIB) -> None:
         self.state = State()
         self.now = 1000.0
+        self.position = 0.0
         self.effects: list[m.Effect] = []
         self.history: list[m.Happened] = []
         self.attempts: dict[tuple[int, int], m.Attempt] = {}
@@ -72,7 +73,9 @@ class World:
         self.tell(m.AttemptStarted(time=self.now, job=job, attempt=self.state.jobs[job].attempt))
 
     def progress(self, job: int) -> None:
-        self.tell(m.Progressed(time=self.now, job=job, attempt=self.state.jobs[job].attempt))
+        self.position += 1
+        attempt = self.state.jobs[job].attempt
+        self.tell(m.Progressed(time=self.now, job=job, attempt=attempt, position=self.position))
 
     def end(self, job: int, release: bool = True, jitter: float = 0.5, **how: object) -> None:
         """End the job's attempt (`exit_code=1`, `lost=True`, …), and give its lease back."""

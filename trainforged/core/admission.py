@@ -20,7 +20,8 @@ def _too_large(draft: Draft, resources: Resources) -> m.Refused | None:
     gpus = len(draft.all_devices())
     least, most = resources.gpu_range
     if least > gpus or (isinstance(resources.gpu, int) and most > gpus):
-        return _over("resources.gpu", f"0–{gpus}", resources.gpu, f"{gpus} (tfctl gpus)")
+        has = f"{gpus} (tfctl gpus)" if gpus else "none; trainforged --simulate-gpus 2 makes some up"
+        return _over("resources.gpu", f"0–{gpus}" if gpus else "0", resources.gpu, has)
     if resources.cpu is not None and resources.cpu > machine.cpu:
         return _over("resources.cpu", f"1–{machine.cpu}", resources.cpu, f"{machine.cpu} cores")
     if resources.memory is not None and resources.memory > machine.memory:

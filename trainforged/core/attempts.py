@@ -54,8 +54,21 @@ def progressed(draft: Draft, event: m.Progressed) -> m.Reply:
         return _stale(event.job, event.attempt)
     hang = job.recovery.hang_timeout
     grain = PROGRESS_GRAIN if hang is None else min(PROGRESS_GRAIN, hang / 10)
-    if job.progressed_at is None or event.time - job.progressed_at >= grain:
-        draft.put(replace(job, progressed_at=event.time))
+    reached = event.position
+    advanced = reached is not None and (job.furthest is None or reached > job.furthest)
+    if (
+        job.progressed_at is None
+        or event.time - job.progressed_at >= grain
+        or (advanced and not job.advanced)
+    ):
+        draft.put(
+            replace(
+                job,
+                progressed_at=event.time,
+                furthest=reached if advanced else job.furthest,
+                advanced=job.advanced or advanced,
+            )
+        )
     return m.Accepted(jobs=(job.id,))
 
 
@@ -85,9 +98,10 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
         job,
         spent=job.spent + spent,
         started_at=job.started_at if job.started_at is not None else started,
-        streak=0 if job.progressed_at is not None else job.streak,
+        streak=0 if job.advanced else job.streak,
         attempt_started_at=None,
         progressed_at=None,
+        advanced=False,
         stopping_for=None,
         last_error=verdict.error,
     )

@@ -180,7 +180,7 @@ def _interrupted(job: Job, end: AttemptEnd) -> Verdict:
 
 def _failure(job: Job, end: AttemptEnd, jitter: float) -> Verdict:
     reason, message, error = _cause(job, end), describe(end), _signature(end)
-    progressed = job.progressed_at is not None
+    progressed = job.advanced
     streak = 0 if progressed else job.streak
     allowed = job.recovery.max_retries
     if reason is EndReason.START_FAILED:

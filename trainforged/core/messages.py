@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     streak: int = 0  # retries in a row without progress
     not_before: float | None = None  # end of the backoff
     progressed_at: float | None = None  # in this attempt
+    furthest: float | None = None  # position that any attempt has reported
+    advanced: bool = False  # this attempt got beyond what earlier ones had reached
     stopping_for: EndReason | None = None  # our order, while it is being obeyed
     last_error: str | None = None  # of the last failure, to see the same one twice
     exit_code: int | None = None
@@ -202,10 +204,12 @@ class AttemptStarted(Event, frozen=True, kw_only=True):
 
 
 class Progressed(Event, frozen=True, kw_only=True):
-    """The job reported a step or an epoch; at most one a second and job."""
+    """The job reported a step or an epoch; at most one a second and job. `position` grows as training
+    moves on, and is the same number at the same place in another attempt."""
 
     job: int
     attempt: int
+    position: float | None = None
 
 
 class Noted(Event, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from trainforge.api import JobProgress, Usage
+from trainforge.api import JobProgress, Progress, Usage
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageDamaged, StorageError
@@ -21,6 +21,7 @@ from trainforged.web.live import Live
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.5  # seconds between two looks
+EPOCH = 1e9  # more steps than an epoch has
 TOLD_EVERY = 1.0  # seconds between two words to the core about one job
 
 
@@ -98,7 +99,14 @@ class RecordWatch:
         for entry in gathered:
             if entry.reports and now - self._told.get(entry.job, 0.0) >= TOLD_EVERY:
                 self._told[entry.job] = now
-                self._engine.tell(m.Progressed(time=now, job=entry.job, attempt=entry.attempt))
+                self._engine.tell(
+                    m.Progressed(
+                        time=now,
+                        job=entry.job,
+                        attempt=entry.attempt,
+                        position=_position(entry.progress),
+                    )
+                )
             for note in entry.notes:
                 event = _event(note, now)
                 if event is not None:
@@ -110,6 +118,13 @@ class RecordWatch:
         known = self._reader.progresses(list(jobs), self._clock())
         for job, progress in known.items():
             self._live.progress(JobProgress(job=job, progress=progress, usage=self._usage(job)))
+
+
+def _position(progress: Progress | None) -> float | None:
+    """Epoch first, then step: a step may begin anew with each epoch."""
+    if progress is None or (progress.epoch is None and progress.step is None):
+        return None
+    return (progress.epoch or 0.0) * EPOCH + min(progress.step or 0.0, EPOCH - 1)
 
 
 def _event(note: Note, now: float) -> m.Noted | None:

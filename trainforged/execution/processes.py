@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-SIGKILL, SIGCONT, SIGSTOP = 9, 18, 19
+SIGKILL, SIGSTOP = 9, 19
 FREEZE_LIMIT = 0.25  # seconds: a process in uninterruptible sleep cannot be frozen
 OVER = "ZX"  # states of a process that runs no more
 FROZEN = "Tt" + OVER
