@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,13 +91,16 @@ class Shimmed:
 
     def left(self) -> list[int]:
         """Processes of the attempt."""
-        return list(processes.carriers(TOKEN, self.token))
+        return [stat.pid for stat in self._left()]
+
+    def _left(self) -> Iterator[processes.Stat]:
+        return processes.carriers(TOKEN, self.token)
 
     def clean(self) -> None:
         for shim in self.shims:
             for fd in (shim.pidfd, shim.ready):
                 os.close(fd)
-        wait_for(lambda: not processes.kill(self.left))
+        wait_for(lambda: not processes.kill(self._left))
 
 
 def _await(fd: int, seconds: float = 20.0) -> None:
@@ -157,14 +160,17 @@ class Supervised:
         return self.state_dir / "jobs" / str(job) / "attempts" / "1"
 
     def left(self, job: int) -> list[int]:
-        token = AttemptFolder(self.folder(job)).token()
-        return [] if token is None else list(processes.carriers(TOKEN, token))
+        return [stat.pid for stat in self._left(job)]
 
     async def close(self) -> None:
         """The supervisor, and whatever the test left running."""
         await self.supervisor.close()
         for path in self.state_dir.glob("jobs/*"):
-            wait_for(lambda job=int(path.name): not processes.kill(lambda: self.left(job)))
+            wait_for(lambda job=int(path.name): not processes.kill(lambda: self._left(job)))
+
+    def _left(self, job: int) -> Iterator[processes.Stat]:
+        token = AttemptFolder(self.folder(job)).token()
+        return iter(()) if token is None else processes.carriers(TOKEN, token)
 
     def _tell(self, event: m.Event) -> None:
         self.events.append(event)

@@ -49,14 +49,16 @@ FAMILY = """
         for fd in (0, 1, 2): os.close(fd)
     def breed():
         ignore()
-        while True:                       # each lives for a moment and leaves a successor
+        end = time.time() + 60
+        while time.time() < end:          # each lives for a moment and leaves a successor
             if os.fork(): os._exit(0)
             os.setsid()
             time.sleep(0.002)
+        os._exit(0)
     def child(*ways):
         if os.fork() == 0:
             for way in ways: way()
-            while True: time.sleep(1)
+            time.sleep(60); os._exit(0)
     KIND
     time.sleep(0.05)
     print("ready")

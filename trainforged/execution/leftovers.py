@@ -21,7 +21,7 @@ def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
     has seen to it already. Where none has, a process may fork away from under the look: ask for two.
     """
 
-    def find() -> Iterator[int]:
+    def find() -> Iterator[processes.Stat]:
         return processes.carriers(TOKEN, token)
 
     limit = time.monotonic() + patience

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 
+from trainforged.execution.shim.lean import signal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-SIGKILL, SIGSTOP = 9, 19
 FREEZE_LIMIT = 0.25  # seconds: a process in uninterruptible sleep cannot be frozen
 OVER = "ZX"  # states of a process that runs no more
 FROZEN = "Tt" + OVER
@@ -78,28 +79,44 @@ def all_stats() -> dict[int, Stat]:
 # ---------------------------------------------------------------- sets of processes, found as one asks
 
 
-def descendants(root: int, among: dict[int, Stat] | None = None) -> Iterator[int]:
-    """Children of `root`, theirs, and so on: each as soon as it is found; from `among`, where given."""
-    children = _children_now if among is None and _can_list_children() else _children_among(among)
+def descendants(root: int) -> Iterator[Stat]:
+    """Children of `root`, theirs, and so on: each as soon as it is found."""
+    children = _children_now if _can_list_children() else _children_among(all_stats())
     seen = {root}
     waiting = [root]
     while waiting:
         for pid in children(waiting.pop()):
-            if pid not in seen:  # a look is not a snapshot: pids may change hands within it
+            stat = None if pid in seen else read_stat(pid)
+            if stat is not None and stat.parent in seen:  # and not somebody else under its number by now
                 seen.add(pid)
-                yield pid
+                yield stat
                 waiting.append(pid)
 
 
-def carriers(variable: str, value: str) -> Iterator[int]:
+def tree(root: int, among: dict[int, Stat]) -> list[int]:
+    """`root` and its descendants in one look at /proc that serves for several trees."""
+    children = _children_among(among)
+    found = [root]
+    for pid in found:  # which grows as we go
+        found += (child for child in children(pid) if child not in found)
+    return found
+
+
+def carriers(variable: str, value: str) -> Iterator[Stat]:
     """Processes that were started with this variable in their environment, ourselves excepted.
 
     The newest come first: of a family that forks all the time the rest are gone when we get there.
     """
     wanted = b"\0" + os.fsencode(f"{variable}={value}") + b"\0"
     for pid in sorted(all_pids(), reverse=True):
-        if pid != os.getpid() and wanted in b"\0" + read_proc(f"/proc/{pid}/environ"):
-            yield pid
+        if pid != os.getpid() and _carries(pid, wanted):
+            stat = read_stat(pid)
+            if stat is not None and _carries(pid, wanted):  # if it lives on as `stat`, it is the carrier
+                yield stat
+
+
+def _carries(pid: int, wanted: bytes) -> bool:
+    return wanted in b"\0" + read_proc(f"/proc/{pid}/environ")
 
 
 def _can_list_children() -> bool:
@@ -115,9 +132,9 @@ def _children_now(pid: int) -> Iterator[int]:
         yield from map(int, read_proc(f"/proc/{pid}/task/{thread}/children").split())
 
 
-def _children_among(stats: dict[int, Stat] | None) -> Callable[[int], list[int]]:
+def _children_among(stats: dict[int, Stat]) -> Callable[[int], list[int]]:
     children: dict[int, list[int]] = {}
-    for stat in (all_stats() if stats is None else stats).values():
+    for stat in stats.values():
         children.setdefault(stat.parent, []).append(stat.pid)
     return lambda pid: children.get(pid, [])
 
@@ -125,49 +142,56 @@ def _children_among(stats: dict[int, Stat] | None) -> Callable[[int], list[int]]
 # ---------------------------------------------------------------- signals
 
 
-def send(pids: Iterable[int], signal: int) -> None:
-    """Signal each; one that is gone, or not ours to signal, is passed over."""
-    for pid in pids:
-        try:
-            os.kill(pid, signal)
-        except (ProcessLookupError, PermissionError):
-            continue
+def send(stat: Stat, number: int) -> None:
+    """Signal the process that `stat` is of, and nobody who has its number now.
+
+    One that is gone, or not ours to signal, is passed over.
+    """
+    try:
+        pidfd = os.pidfd_open(stat.pid)
+    except OSError:
+        return
+    try:
+        now = read_stat(stat.pid)
+        if now is not None and now.start_time == stat.start_time:
+            signal.pidfd_send_signal(pidfd, number)
+    except (ProcessLookupError, PermissionError):
+        return
+    finally:
+        os.close(pidfd)
 
 
-def kill(find: Callable[[], Iterable[int]]) -> frozenset[int]:
+def kill(find: Callable[[], Iterable[Stat]]) -> frozenset[int]:
     """Freeze what `find` finds until nothing new appears, then SIGKILL it all; who that was.
 
     Frozen first, and each in the moment it is found, since a process that forks faster than it is
     killed would get away. A caller that must be sure asks again until nobody is left.
     """
     alive = _freeze(find)
-    send(alive, SIGKILL)
-    return alive
+    for stat in alive.values():
+        send(stat, signal.SIGKILL)
+    return frozenset(alive)
 
 
-def _freeze(find: Callable[[], Iterable[int]]) -> frozenset[int]:
+def _freeze(find: Callable[[], Iterable[Stat]]) -> dict[int, Stat]:
     """Those alive, once two looks in a row have found the same ones and all of them frozen."""
     limit = time.monotonic() + FREEZE_LIMIT
-    over: set[int] = set()
-    before: frozenset[int] | None = None
+    before: set[int] | None = None
     while True:
-        states = dict(_stopped(find, over))
-        over.update(pid for pid, state in states.items() if state in OVER)
-        alive = frozenset(states.keys() - over)
-        if alive == before or time.monotonic() > limit:
+        alive = {stat.pid: stat for stat in _stopped(find)}
+        if alive.keys() == before or time.monotonic() > limit:
             return alive
-        if all(states[pid] in FROZEN for pid in alive):
-            before = alive
+        if all(stat.state in FROZEN for stat in alive.values()):
+            before = set(alive)
         else:
             before = None
             time.sleep(0.0005)  # a signal takes a moment to arrive
 
 
-def _stopped(find: Callable[[], Iterable[int]], over: set[int]) -> Iterator[tuple[int, str]]:
-    """SIGSTOP to each that is not over; each with its state after that."""
-    for pid in find():
-        if pid in over:
-            continue
-        send([pid], SIGSTOP)
-        stat = read_stat(pid)
-        yield pid, stat.state if stat is not None else "X"
+def _stopped(find: Callable[[], Iterable[Stat]]) -> Iterator[Stat]:
+    """SIGSTOP to each that runs; those that live."""
+    for stat in find():
+        if stat.state not in FROZEN:
+            send(stat, signal.SIGSTOP)
+        if not stat.over:
+            yield stat

@@ -28,7 +28,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 def sample(shims: Mapping[int, int]) -> dict[int, Total]:
     """Totals by job, from one look at /proc; `shims` are pids of shims by job. Blocks for some ms."""
     stats = processes.all_stats()
-    trees = {job: [shim, *processes.descendants(shim, stats)] for job, shim in shims.items() if shim in stats}
+    trees = {job: processes.tree(shim, stats) for job, shim in shims.items() if shim in stats}
     return {job: _total(pids) for job, pids in trees.items()}
 
 

@@ -15,7 +15,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two rounds
 VAIN = 20.0  # seconds after which what survives SIGKILL is left to the daemon
 
 
-def descendants() -> Iterator[int]:
+def descendants() -> Iterator[processes.Stat]:
     return processes.descendants(os.getpid())
 
 

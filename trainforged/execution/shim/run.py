@@ -21,7 +21,7 @@ from trainforged.execution.shim.ranks import Ranks, exit_fields, rank_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 READY_FD = 3  # closed once the command runs, or with us
@@ -221,11 +221,12 @@ class Shim:
 
     def _do(self, what: str | None) -> None:
         if what == course.TERM_MAIN and self._main is not None:
-            _ask([self._main])
+            _ask(processes.read_stat(self._main))
         elif what == course.KILL_MAIN and self._main is not None:
-            processes.send([self._main], signal.SIGKILL)
+            os.kill(self._main, signal.SIGKILL)
         elif what == course.TERM_ALL:
-            _ask(descendants())
+            for stat in descendants():
+                _ask(stat)
         elif what == course.KILL:
             ranks_run = self._ranks is not None and self._ranks.running
             self._cut_short = self._status is None or ranks_run
@@ -258,11 +259,11 @@ class Shim:
         self._room.write(lean.compose({**end, "boot_id": self._boot_id}).encode())
 
 
-def _ask(pids: Iterable[int]) -> None:
+def _ask(stat: processes.Stat | None) -> None:
     """TERM; and CONT, without which a stopped process would not hear it."""
-    for pid in pids:
-        processes.send([pid], signal.SIGTERM)
-        processes.send([pid], signal.SIGCONT)
+    if stat is not None:
+        processes.send(stat, signal.SIGTERM)
+        processes.send(stat, signal.SIGCONT)
 
 
 def _content(path: str) -> bytes:
