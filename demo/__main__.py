@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainforge.client import Client, NoDaemon
-from trainforge.sockets import connect
+from trainforge.client.client import Client, NoDaemon
+from trainforge.client.sockets import connect
 from trainforged.devices.driver import driver_present
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainforge.protocol import IN_JOB_MODULES
+from trainforged.execution.library import MODULES as IN_JOB_MODULES
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("trainforge", "trainforged", "tfctl")
@@ -68,13 +68,17 @@ def test_the_parts_depend_on_few_libraries(folder: str) -> None:
     assert found - STANDARD - in_job <= THIRD_PARTY[folder]
 
 
+def as_module(name: str) -> str:
+    return "trainforge." + name.removesuffix(".py").replace("/", ".")
+
+
 @pytest.mark.parametrize("module", IN_JOB_MODULES)
 def test_what_a_job_imports_is_the_standard_library_alone(module: str) -> None:
     tree = ast.parse((ROOT / "trainforge" / module).read_text())
     at_import = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in at_import if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in at_import if isinstance(node, ast.ImportFrom) and node.module}
-    inside = {f"trainforge.{name.removesuffix('.py')}" for name in IN_JOB_MODULES} | {"trainforge"}
+    inside = {"trainforge", "trainforge.in_job"} | {as_module(name) for name in IN_JOB_MODULES}
     assert {name for name in names if name.split(".")[0] not in STANDARD} <= inside
 
 
@@ -98,12 +102,12 @@ HEAVY = {"rich", "asyncio", "aiohttp", "psutil", "pynvml", "sqlite3", "difflib",
 @pytest.mark.parametrize(
     ("arguments", "also"),
     [
-        (["status"], {"yaml", "subprocess", "trainforge.freeze"}),
+        (["status"], {"yaml", "subprocess", "trainforge.project.freeze"}),
         (["submit", "--", "true"], {"yaml", "subprocess"}),
         (["cancel", "1"], {"yaml", "subprocess"}),
     ],
 )
 def test_a_command_loads_only_what_it_needs(arguments: list[str], also: set[str]) -> None:
     loaded = loaded_by(*arguments)
-    assert "trainforge.client" in loaded, "the command did not get as far as asking a daemon"
+    assert "trainforge.client.client" in loaded, "the command did not get as far as asking a daemon"
     assert loaded & (HEAVY | also) == set()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfctl.failures import NO_DAEMON, Failure
-from trainforge.client import NoDaemon
-from trainforge.sockets import connect
+from trainforge.client.client import NoDaemon
+from trainforge.client.sockets import connect
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,7 +10,7 @@ from tfctl.failures import exit_code
 from tfctl.selection import select
 from tfctl.session import with_daemon
 from trainforge.api import JobView
-from trainforge.client import ApiError, Client
+from trainforge.client.client import ApiError, Client
 
 Change = Callable[[Client, int], JobView]
 

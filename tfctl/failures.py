@@ -15,8 +15,8 @@ class Failure(Exception):
 
 def exit_code(error: Exception) -> int | None:
     """The exit code for an error of the client; None for one that is a bug."""
-    from trainforge.client import ApiError, NoDaemon
-    from trainforge.mistakes import SpecError
+    from trainforge.client.client import ApiError, NoDaemon
+    from trainforge.jobfile.mistakes import SpecError
 
     if isinstance(error, SpecError):
         return USAGE
@@ -31,7 +31,7 @@ def exit_code(error: Exception) -> int | None:
 
 def described(error: Exception) -> list[str]:
     """The error in lines; of a refused job file, one for each mistake."""
-    from trainforge.mistakes import format_details
+    from trainforge.jobfile.mistakes import format_details
 
     details = getattr(error, "details", ())
     return format_details(details) if details else [str(error)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tfctl.output import to_terminal
 from tfctl.render.jobs import latest, position
 from trainforge.api import JobProgress, JobView, Progress
-from trainforge.client import Client, NoDaemon
+from trainforge.client.client import Client, NoDaemon
 from trainforge.states import JobState
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import msgspec
 from tfctl.failures import Failure
 from tfctl.render.figures import size
 from tfctl.targets import Target, spoken
-from trainforge.client import Client
-from trainforge.freeze import FileChanged, FreezeError, Frozen, FrozenTooLarge
-from trainforge.freeze import freeze as freeze_folder
+from trainforge.client.client import Client
+from trainforge.project.freeze import FileChanged, FreezeError, Frozen, FrozenTooLarge
+from trainforge.project.freeze import freeze as freeze_folder
 from trainforge.spec import JobSpec
 
 TRIES = 3  # to freeze a project that is being written to
@@ -67,7 +67,7 @@ def _absent(target: Target, key: str, path: str) -> str:
 @cache
 def python() -> str | None:
     """The interpreter that `python: current` means in this shell."""
-    from trainforge.interpreter import current_python
+    from trainforge.project.interpreter import current_python
 
     return current_python(os.environ, os.getcwd())
 
@@ -80,7 +80,7 @@ def check_requirements(target: Target, spec: JobSpec) -> None:
     interpreter = python() if spec.environment.python == "current" else spec.environment.python
     if interpreter is None:
         return
-    from trainforge.interpreter import missing_requirements
+    from trainforge.project.interpreter import missing_requirements
 
     try:
         with open(os.path.join(target.root, path), encoding="utf-8") as file:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tfctl.failures import NO_SUCH_JOB, USAGE, Failure
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 MOST = 100_000  # jobs that a range may span
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from trainforge.client import Client, NoDaemon
+from trainforge.client.client import Client, NoDaemon
 
 T = TypeVar("T")
 

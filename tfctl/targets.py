@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from tfctl.failures import Failure
-from trainforge.jobfile import Setting, load, setting
-from trainforge.tree import Tree
+from trainforge.jobfile.layers import Setting, load, setting
+from trainforge.jobfile.tree import Tree
 
 JOB_FILE = "trainforge.yaml"
 FLAGS = {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tfctl.output import to_terminal
 from tfctl.session import with_daemon
-from trainforge.client import Client, NoDaemon
+from trainforge.client.client import Client, NoDaemon
 
 CLEAR = "\x1b[H\x1b[2J"
 

@@ -1,8 +1,7 @@
 """TrainForge in a job and from Python. Names are loaded on first use.
 
-In a job only this package's in-job modules are there (`trainforge.protocol.IN_JOB_MODULES`):
-standard library only, Python ≥ 3.9, torch imported by what needs it. `Client` belongs to the
-installed package.
+In a job only this module, `protocol`, `rank` and `in_job/` are there: standard library only, Python
+≥ 3.9, torch imported by what needs it. `Client` belongs to the installed package.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ TYPE_CHECKING = False  # `typing` would cost every start 10 ms and is for checke
 if TYPE_CHECKING:
     from typing import Any
 
-    from trainforge.checkpoint import Checkpointer
-    from trainforge.client import Client
-    from trainforge.job import phase, report, should_stop
+    from trainforge.client.client import Client
+    from trainforge.in_job.checkpoint import Checkpointer
+    from trainforge.in_job.job import phase, report, should_stop
 
 __version__ = "0.1.0"
 
 __all__ = ["Checkpointer", "Client", "phase", "report", "should_stop"]
 
 _HOMES = {
-    "Checkpointer": "trainforge.checkpoint",
-    "Client": "trainforge.client",
-    "phase": "trainforge.job",
-    "report": "trainforge.job",
-    "should_stop": "trainforge.job",
+    "Checkpointer": "trainforge.in_job.checkpoint",
+    "Client": "trainforge.client.client",
+    "phase": "trainforge.in_job.job",
+    "report": "trainforge.in_job.job",
+    "should_stop": "trainforge.in_job.job",
 }
 
 
@@ -37,7 +36,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(home), name)
     except ModuleNotFoundError as error:
-        if error.name != home:
+        if error.name not in (home, home.rpartition(".")[0]):
             raise
         raise AttributeError(
             f"trainforge.{name} is not part of the library that a job gets; install the trainforge package"

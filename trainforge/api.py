@@ -82,7 +82,7 @@ class ShellState(msgspec.Struct, frozen=True, kw_only=True):
 class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`: one of these or a list. Exactly one of `workdir` and `files` is given.
 
-    `spec` has the job file's form and is checked by the daemon (`trainforge.checks`).
+    `spec` has the job file's form and is checked by the daemon (`trainforge.jobfile.checks`).
     """
 
     spec: dict[str, Any]

@@ -8,27 +8,6 @@ A record is one line of JSON in `records-<rank>.jsonl` in the attempt's folder, 
 (seconds since the epoch, a float).
 """
 
-# The files of this package that a job gets a copy of: enough for `import trainforge`, nothing more.
-IN_JOB_MODULES = (
-    "__init__.py",
-    "agreement.py",
-    "checkpoint.py",
-    "durable.py",
-    "endings.py",
-    "job.py",
-    "keeper.py",
-    "manifests.py",
-    "parts.py",
-    "protocol.py",
-    "publishing.py",
-    "random_states.py",
-    "rank.py",
-    "records.py",
-    "snapshot.py",
-    "stopping.py",
-    "wrapper.py",
-)
-
 # Variables set for every process of an attempt.
 JOB_ID = "TRAINFORGE_JOB_ID"
 ATTEMPT = "TRAINFORGE_ATTEMPT"
@@ -53,7 +32,7 @@ RESERVED = frozenset(
 
 # Files in the attempt's folder.
 RECORDS = "records-{rank}.jsonl"
-RANK_STATUS = "rank-{rank}.json"  # how the rank's script ended; see `trainforge.endings`
+RANK_STATUS = "rank-{rank}.json"  # how the rank's script ended; see `trainforge.in_job.endings`
 
 # Kinds of records, with the fields beside `kind` and `time`.
 REPORT = "report"  # step?, steps?, epoch?, epochs?: numbers; metrics: {name: number}
@@ -63,4 +42,4 @@ CHECKPOINT = "checkpoint"  # step, path, size (bytes), seconds, metrics, best
 CHECKPOINT_SKIPPED = "checkpoint_skipped"  # path, problem: damaged, or could not be written
 STOPPING = "stopping"  # should_stop answered True
 
-MANIFEST = "manifest.json"  # in a checkpoint's folder, written last; see `trainforge.checkpoint`
+MANIFEST = "manifest.json"  # in a checkpoint's folder, written last; see `trainforge.in_job.checkpoint`

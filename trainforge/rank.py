@@ -11,9 +11,9 @@ traceback are what they would be. Beside that
 
 Signals. SIGTERM is left alone: until the script first calls `trainforge.should_stop()` or makes a
 `Checkpointer` it ends the rank at once, as it ends any Python script; from then on it only sets the
-stop flag (see `trainforge.stopping`). A script that has a handler of its own keeps it. Under a
+stop flag (see `trainforge.in_job.stopping`). A script that has a handler of its own keeps it. Under a
 launcher, which signals whole process groups, only the rank gets the signals and its children do
-not (see `trainforge.keeper`).
+not (see `trainforge.in_job.keeper`).
 
 Part of the in-job half: standard library only, Python ≥ 3.9.
 """
@@ -25,6 +25,6 @@ if __name__ == "__main__":
         del sys.path[
             0
         ]  # the working folder, put there by -m: its files must not pass for the standard library's
-    from trainforge.wrapper import main
+    from trainforge.in_job.wrapper import main
 
     main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """A job as its user describes it: the types that a job file is read into.
 
 Sizes are bytes, durations seconds, times aware datetimes. Values here are whole and checked:
-`trainforge.jobfile` reads what was written, `trainforge.checks` makes a JobSpec of it.
+`trainforge.jobfile.layers` reads what was written, `trainforge.jobfile.checks` makes a JobSpec of it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Checkpoints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole job file. Its JSON form is accepted again by `trainforge.checks`."""
+    """A whole job file. Its JSON form is accepted again by `trainforge.jobfile.checks`."""
 
     project: Project
     training: Training

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import trainforge
-from trainforge.sockets import user_socket
-from trainforge.units import parse_size
+from trainforge.client.sockets import user_socket
+from trainforge.jobfile.units import parse_size
 from trainforged.config import ConfigError
 
 

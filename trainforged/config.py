@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from trainforge.units import parse_duration, parse_size
+from trainforge.jobfile.units import parse_duration, parse_size
 
 
 class ConfigError(Exception):

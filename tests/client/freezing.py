@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from trainforge.freeze import LIMIT, Frozen, freeze
+from trainforge.project.freeze import LIMIT, Frozen, freeze
 from trainforge.spec import Project
 
 IDENTITY = {

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from trainforge.api import ErrorDetail
-from trainforge.checks import SECTIONS, SpecError, check, format_details
+from trainforge.jobfile.checks import SECTIONS, SpecError, check, format_details
 from trainforge.protocol import RESERVED
 from trainforge.spec import JobSpec, Project, Recovery, Resources, Training
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainforge.checks import SpecError, check
-from trainforge.units import parse_begin, parse_duration, parse_size
+from trainforge.jobfile.checks import SpecError, check
+from trainforge.jobfile.units import parse_begin, parse_duration, parse_size
 
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
 

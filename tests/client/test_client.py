@@ -12,7 +12,7 @@ import pytest
 from tests.client.daemon import Daemon
 from tests.shell.fake_service import UUID
 from trainforge.api import ErrorCode, FileEntry, RetryRequest, SubmitRequest
-from trainforge.client import ApiError, Client, NoDaemon
+from trainforge.client.client import ApiError, Client, NoDaemon
 from trainforge.states import JobState
 from trainforged.web.app import TABLE
 

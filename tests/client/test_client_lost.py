@@ -15,9 +15,9 @@ import pytest
 from tests.client.daemon import Daemon
 from tests.support import wait_for
 from trainforge.api import EventView, JobView, SubmitRequest
-from trainforge.client import ApiError, Client, NoDaemon
+from trainforge.client.client import ApiError, Client, NoDaemon
+from trainforge.client.transport import Stream
 from trainforge.states import JobState
-from trainforge.transport import Stream
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_progress_and_gpus_are_in_the_stream(daemon: Daemon) -> None:
 
 
 def test_a_silent_stream_is_taken_for_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainforge.client.SILENCE", 0.1)
+    monkeypatch.setattr("trainforge.client.client.SILENCE", 0.1)
     quiet = Daemon(tmp_path / "d.sock", heartbeat=60)
     with quiet, Client(quiet.path) as client, pytest.raises(NoDaemon):
         next(client.watch(reconnect=False))

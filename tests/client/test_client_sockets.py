@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.client.daemon import Daemon
-from trainforge import sockets
-from trainforge.client import Client, NoDaemon
-from trainforge.sockets import NAME, candidates, find_socket, user_socket
+from trainforge.client import sockets
+from trainforge.client.client import Client, NoDaemon
+from trainforge.client.sockets import NAME, candidates, find_socket, user_socket
 
 UID = os.getuid()
 
@@ -106,13 +106,13 @@ def test_a_temporary_folder_that_is_a_link_is_not_trusted(tmp_path: Path) -> Non
 
 def test_what_the_client_imports() -> None:
     """A command starts with this; each of these would cost it a tenth of its time or more."""
-    code = "import sys, trainforge.client; print(*sys.modules)"
+    code = "import sys, trainforge.client.client; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(found.stdout.split())
 
-    assert "trainforge.client" in loaded
+    assert "trainforge.client.client" in loaded
     assert not loaded & {
         "aiohttp", "asyncio", "concurrent.futures", "dataclasses", "email", "http", "http.client", "json",
         "logging", "multiprocessing", "psutil", "rich", "ssl", "subprocess", "tempfile", "threading",
-        "trainforge.events", "trainforge.waiting", "trainforged", "urllib.request", "yaml",
+        "trainforge.client.events", "trainforge.client.waiting", "trainforged", "urllib.request", "yaml",
     }  # fmt: skip

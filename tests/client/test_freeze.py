@@ -13,7 +13,7 @@ import pytest
 
 from tests.client.freezing import IDENTITY, Folder, paths, project
 from trainforge.api import Git
-from trainforge.freeze import FreezeError, freeze
+from trainforge.project.freeze import FreezeError, freeze
 
 
 @pytest.fixture(autouse=True)
@@ -370,8 +370,8 @@ def test_a_root_that_is_no_folder_is_refused(folder: Folder) -> None:
 UNPRIVILEGED = """
 import os, sys
 sys.path[:0] = {path!r}
-import trainforge.patterns
-from trainforge.freeze import FreezeError, freeze
+import trainforge.project.patterns
+from trainforge.project.freeze import FreezeError, freeze
 from trainforge.spec import Project
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.client.freezing import IDENTITY, Folder, paths
-from trainforge import freeze as freezing
 from trainforge.api import FileEntry
-from trainforge.digests import LARGE
-from trainforge.freeze import FileChanged, FrozenTooLarge
+from trainforge.project import freeze as freezing
+from trainforge.project.digests import LARGE
+from trainforge.project.freeze import FileChanged, FrozenTooLarge
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,7 @@ def test_an_edit_while_a_project_is_submitted_does_not_reach_the_job(
 def test_a_large_file_that_changed_after_it_was_hashed_is_not_given(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
+    monkeypatch.setattr("trainforge.project.digests.SETTLED", ALL_SETTLED)
     folder.write("weights.pt", text="x" * LARGE)
     frozen = folder.freeze()
     assert frozen.open(frozen.entries[0]).read() == b"x" * LARGE
@@ -216,8 +216,8 @@ def test_a_large_file_that_changed_after_it_was_hashed_is_not_given(
 def test_what_does_not_fit_in_memory_has_to_hold_still(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainforge.digests._MOST_HELD", 8)
-    monkeypatch.setattr("trainforge.digests._MOST_COPIED", 0)
+    monkeypatch.setattr("trainforge.project.digests._MOST_HELD", 8)
+    monkeypatch.setattr("trainforge.project.digests._MOST_COPIED", 0)
     folder.write("a", "b", text="12345").write("c", text="x" * LARGE)
     frozen = folder.freeze()
     for path in "abc":
@@ -265,7 +265,7 @@ def test_of_a_file_that_never_holds_still_what_is_given_is_what_was_hashed(
     copied_at_once: bool,
 ) -> None:
     if not copied_at_once:  # but after it was seen to change while it was hashed
-        monkeypatch.setattr("trainforge.digests._MOST_COPIED", 0)
+        monkeypatch.setattr("trainforge.project.digests._MOST_COPIED", 0)
     folder.write("train.py", "run.log")
     os.truncate(folder.root / "run.log", size)
     scribbler("run.log")
@@ -286,7 +286,7 @@ def test_the_digest_of_a_large_file_is_remembered_until_it_changes(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write("weights.pt", text="x" * LARGE).write("train.py")
-    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
+    monkeypatch.setattr("trainforge.project.digests.SETTLED", ALL_SETTLED)
     first = folder.freeze()
     stored = list(cache.rglob("*.json"))
     assert len(stored) == 1
@@ -310,7 +310,7 @@ def test_the_digest_of_a_file_that_was_just_written_is_not_remembered(folder: Fo
 def test_a_damaged_memory_is_an_empty_one(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
 ) -> None:
-    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
+    monkeypatch.setattr("trainforge.project.digests.SETTLED", ALL_SETTLED)
     folder.write("weights.pt", text="x" * LARGE)
     first = folder.freeze()
     (stored,) = cache.rglob("*.json")
@@ -322,7 +322,7 @@ def test_a_damaged_memory_is_an_empty_one(
 def test_a_cache_folder_that_cannot_be_made_does_no_harm(
     folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainforge.digests.SETTLED", ALL_SETTLED)
+    monkeypatch.setattr("trainforge.project.digests.SETTLED", ALL_SETTLED)
     cache.write_text("a file")
 
     assert folder.write("weights.pt", text="x" * LARGE).freeze().size == LARGE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainforge.interpreter import current_python, missing_requirements
+from trainforge.project.interpreter import current_python, missing_requirements
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainforge.patterns import PatternError, Patterns
+from trainforge.project.patterns import PatternError, Patterns
 
 PATHS = (
     "data", "data/x.bin", "src/data/load.py", "a.py", "b.txt", "src/a.py", "src/deep/er/a.py",

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trainforge import jobfile
-from trainforge.checks import SpecError, check, check_all, format_details
+from trainforge.jobfile import layers
+from trainforge.jobfile.checks import SpecError, check, check_all, format_details
+from trainforge.jobfile.tree import Tree, to_plain
 from trainforge.spec import JobSpec
-from trainforge.tree import Tree, to_plain
 
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
 
@@ -35,7 +35,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def read(*files: str, **given: list[str]) -> JobSpec:
-    return check(jobfile.load(files, **given), now=NOW)  # type: ignore[arg-type]  # mypy cannot tell the lists
+    return check(layers.load(files, **given), now=NOW)  # type: ignore[arg-type]  # mypy cannot tell the lists
 
 
 def mistakes(*files: str, **given: list[str]) -> list[str]:
@@ -272,10 +272,10 @@ def test_both_spellings_of_env_may_not_hold_the_same_name(write: Write) -> None:
 
 def test_flags_lie_over_files_sets_over_flags_and_env_over_all(write: Write) -> None:
     file = write(f"{LEAST}resources: {{gpu: 4, cpu: 4}}\nenv: {{A: 1}}\n")
-    flags = [jobfile.setting("resources.gpu", "2", "--gpu"), jobfile.setting("project.name", "b", "--name")]
+    flags = [layers.setting("resources.gpu", "2", "--gpu"), layers.setting("project.name", "b", "--name")]
 
     spec = check(
-        jobfile.load(
+        layers.load(
             [file],
             over=flags,
             sets=[
@@ -298,7 +298,7 @@ def test_flags_lie_over_files_sets_over_flags_and_env_over_all(write: Write) -> 
 
 def test_a_flag_is_named_in_its_mistake() -> None:
     base = {"project": {"name": "a"}, "training": {"script": "a"}}
-    tree = jobfile.load(base=base, over=[jobfile.setting("schedule.time_limit", "90", "--time-limit")])
+    tree = layers.load(base=base, over=[layers.setting("schedule.time_limit", "90", "--time-limit")])
 
     with pytest.raises(SpecError, match=r"^--time-limit: schedule\.time_limit: expected a duration"):
         check(tree, now=NOW)
@@ -332,22 +332,22 @@ def test_texts_without_their_form_are_refused_together() -> None:
 
 
 def test_a_sweep_makes_every_combination_the_last_fastest(write: Write) -> None:
-    tree = jobfile.load([write(f"{LEAST}env: {{LR: 1}}\n")])
+    tree = layers.load([write(f"{LEAST}env: {{LR: 1}}\n")])
 
-    points = jobfile.grid(tree, ["LR=0.10,010", "schedule.priority=1, 2", "training.args=[--a],[]"])
+    points = layers.grid(tree, ["LR=0.10,010", "schedule.priority=1, 2", "training.args=[--a],[]"])
     specs = check_all([point.tree for point in points], now=NOW)
 
     assert points[0].values == (("LR", "0.10"), ("schedule.priority", "1"), ("training.args", "--a"))
     assert [(s.environment.env["LR"], s.schedule.priority, s.training.args) for s in specs] == [
         (lr, priority, args) for lr in ("0.10", "010") for priority in (1, 2) for args in (("--a",), ())
     ]
-    assert jobfile.grid(tree, []) == (jobfile.Point(values=(), tree=tree),)
+    assert layers.grid(tree, []) == (layers.Point(values=(), tree=tree),)
 
 
 def test_sweeps_without_their_form_are_refused() -> None:
     with pytest.raises(SpecError) as refused:
-        jobfile.grid(
-            jobfile.load(),
+        layers.grid(
+            layers.load(),
             ["A=", "B=1", "env.B=1,2", "B=2", "C", "D=a,,b", "F=a]: b, [c", "G=] #", f"E={'1,' * 10001}"],
         )
 
@@ -363,7 +363,7 @@ def test_sweeps_without_their_form_are_refused() -> None:
 
 
 def test_a_mistake_that_all_points_share_is_told_once(write: Write) -> None:
-    points = jobfile.grid(jobfile.load([write("project: {name: 1}\ntraining: {script: a}\n")]), ["A=1,2,3"])
+    points = layers.grid(layers.load([write("project: {name: 1}\ntraining: {script: a}\n")]), ["A=1,2,3"])
 
     with pytest.raises(SpecError) as refused:
         check_all([point.tree for point in points], now=NOW)
@@ -373,7 +373,7 @@ def test_a_mistake_that_all_points_share_is_told_once(write: Write) -> None:
 def test_a_job_is_changed_at_key_paths() -> None:
     spec = check({"project": {"name": "a"}, "training": {"command": "x"}}, now=NOW)
 
-    changed = jobfile.updated(
+    changed = layers.updated(
         spec,
         {"schedule.time_limit": "2h", "recovery.grace": 5, "environment.env.A": 1, "schedule.after": [7]},
         now=NOW,
@@ -383,7 +383,7 @@ def test_a_job_is_changed_at_key_paths() -> None:
     assert (changed.environment.env, changed.schedule.after) == ({"A": "1"}, (7,))
     assert changed.training == spec.training
     with pytest.raises(SpecError, match=r"resources\.gpuz: unknown key; did you mean gpu\?"):
-        jobfile.updated(spec, {"resources.gpuz": 1}, now=NOW)
+        layers.updated(spec, {"resources.gpuz": 1}, now=NOW)
 
 
 def test_yaml_and_what_only_mistakes_need_are_loaded_on_use() -> None:
@@ -392,8 +392,8 @@ def test_yaml_and_what_only_mistakes_need_are_loaded_on_use() -> None:
     )
     script = f"""
 import datetime, sys
-from trainforge import checks, jobfile
-tree = jobfile.load(base={{"project": {{"name": "a"}}}}, sets=["training.command=x"], envs=["A=1"])
+from trainforge.jobfile import checks, layers
+tree = layers.load(base={{"project": {{"name": "a"}}}}, sets=["training.command=x"], envs=["A=1"])
 checks.check(tree, now=datetime.datetime.now(datetime.UTC))
 print({heavy})
 """
@@ -403,8 +403,8 @@ print({heavy})
 
 
 def test_a_tree_alone_is_no_job_and_no_mistake(write: Write) -> None:
-    assert isinstance(jobfile.load([write("env: {A: 1}\n")]), Tree)
-    assert jobfile.load() == Tree(root=jobfile.load().root)
+    assert isinstance(layers.load([write("env: {A: 1}\n")]), Tree)
+    assert layers.load() == Tree(root=layers.load().root)
 
 
 def test_the_spec_of_a_job_goes_through_a_tree_unchanged() -> None:
@@ -418,7 +418,7 @@ def test_the_spec_of_a_job_goes_through_a_tree_unchanged() -> None:
     )
     plain = msgspec.json.decode(msgspec.json.encode(spec))
 
-    tree = jobfile.load(base=plain, sets=["resources.gpu=0"], envs=["A=1"])
+    tree = layers.load(base=plain, sets=["resources.gpu=0"], envs=["A=1"])
 
     plain["resources"]["gpu"], plain["environment"]["env"] = "0", {"A": "1"}
     assert to_plain(tree.root) == plain
@@ -426,7 +426,7 @@ def test_the_spec_of_a_job_goes_through_a_tree_unchanged() -> None:
 
 
 def test_a_set_alone_is_read_or_refused() -> None:
-    assert jobfile.parse_set("schedule.after=1,2").value == ["1", "2"]
-    assert jobfile.parse_set("schedule.time_limit=null").value is None
+    assert layers.parse_set("schedule.after=1,2").value == ["1", "2"]
+    assert layers.parse_set("schedule.time_limit=null").value is None
     with pytest.raises(SpecError, match=r"^--set: expected KEY"):
-        jobfile.parse_set("schedule.after")
+        layers.parse_set("schedule.after")

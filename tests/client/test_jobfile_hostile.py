@@ -13,10 +13,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainforge import jobfile, yamlfile
-from trainforge.checks import SECTIONS, SpecError, check, format_details
+from trainforge.jobfile import layers, yamlfile
+from trainforge.jobfile.checks import SECTIONS, SpecError, check, format_details
+from trainforge.jobfile.tree import Tree, lift_env
 from trainforge.spec import JobSpec
-from trainforge.tree import Tree, lift_env
 
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
 SECOND = 1.0
@@ -142,7 +142,7 @@ def test_it_is_refused_in_under_a_second(data: bytes) -> None:
 
 def test_files_that_cannot_be_opened_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as refused:
-        jobfile.load([tmp_path / "none.yaml", tmp_path, "a\0b"])
+        layers.load([tmp_path / "none.yaml", tmp_path, "a\0b"])
 
     assert [line.rpartition(": cannot be read: ")[2] for line in format_details(refused.value.details)] == [
         "No such file or directory",
@@ -246,7 +246,7 @@ def test_any_object_written_as_yaml(value: dict[str, Any]) -> None:
 def test_any_flags(sets: list[str], envs: list[str], sweeps: list[str]) -> None:
     base = {"project": {"name": "a"}, "training": {"script": "a"}}
     try:
-        points = jobfile.grid(jobfile.load(base=base, sets=sets, envs=envs), sweeps)
+        points = layers.grid(layers.load(base=base, sets=sets, envs=envs), sweeps)
     except SpecError as error:
         judge_refusal(error)
     else:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainforge.api import JobView, SubmitRequest
-from trainforge.client import Client, NoDaemon
-from trainforge.sockets import connect
+from trainforge.client.client import Client, NoDaemon
+from trainforge.client.sockets import connect
 from trainforge.states import JobState
 
 DEADLINE = 60.0

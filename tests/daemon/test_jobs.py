@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.real import RealDaemon, request, wait_until
-from trainforge.client import ApiError
+from trainforge.client.client import ApiError
 from trainforge.states import JobState
 
 SIX_KINDS = """

@@ -10,7 +10,7 @@ import pytest
 
 from tests.daemon.real import RealDaemon, request, wait_until
 from trainforge.api import JobView
-from trainforge.client import ApiError, Client, NoDaemon
+from trainforge.client.client import ApiError, Client, NoDaemon
 from trainforge.states import JobState
 
 

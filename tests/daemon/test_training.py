@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.real import RealDaemon, wait_until
-from trainforge.client import Client
+from trainforge.client.client import Client
 from trainforge.states import JobState
 
 pytest.importorskip("torch", reason="torch is not installed")

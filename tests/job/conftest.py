@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import trainforge
 from tests.job.attempt import Attempt
-from trainforge import protocol, records, stopping
+from trainforge import protocol
+from trainforge.in_job import records, stopping
+from trainforged.execution import library as library_of
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the in-job modules alone."""
-    folder = tmp_path_factory.mktemp("lib")
-    package = folder / "trainforge"
-    package.mkdir()
-    for name in protocol.IN_JOB_MODULES:
-        shutil.copy(Path(trainforge.__file__).parent / name, package / name)
-    return folder
+    return library_of.ensure(tmp_path_factory.mktemp("lib"))
 
 
 @pytest.fixture

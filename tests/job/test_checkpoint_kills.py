@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.job.attempt import Attempt
-from trainforge import manifests
+from trainforge.in_job import manifests
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.torch
 KILLS = """
 import json, os, pathlib, random, signal, sys, time
 import torch, trainforge
-from trainforge import manifests, publishing
+from trainforge.in_job import manifests, publishing
 
 def train(tell):
     tensors = {name: torch.zeros(size) for name, size in (("a", 200_000), ("b", 7), ("c", 30_000))}

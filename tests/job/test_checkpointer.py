@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from tests.job.attempt import Attempt
-from trainforge import manifests, protocol
+from trainforge import protocol
+from trainforge.in_job import manifests
 
 torch = pytest.importorskip("torch")
 from tests.job.training import Training  # noqa: E402  # needs torch
-from trainforge import Checkpointer, publishing  # noqa: E402
+from trainforge import Checkpointer  # noqa: E402
+from trainforge.in_job import publishing  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("in_attempt")]
 

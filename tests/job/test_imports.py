@@ -12,7 +12,7 @@ import pytest
 
 import trainforge
 from tests.job.attempt import WRAPPER, Attempt
-from trainforge import protocol
+from trainforged.execution import library
 
 PACKAGE = Path(trainforge.__file__).parent
 PYTHONS = [
@@ -31,29 +31,30 @@ def imports(tree: ast.AST, top: bool = True) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             yield from ((alias.name, top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            ours = node.module in ("trainforge", "trainforge.in_job")
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from ((name if node.module == "trainforge" else str(node.module), top) for name in names)
+            yield from ((name if ours else str(node.module), top) for name in names)
         else:
             yield from imports(node, top and not isinstance(node, ast.FunctionDef))
 
 
-@pytest.mark.parametrize("name", protocol.IN_JOB_MODULES)
+@pytest.mark.parametrize("name", library.MODULES)
 def test_a_module_imports_the_standard_library_and_its_own_kind_alone(name: str) -> None:
     tree = ast.parse((PACKAGE / name).read_text(), feature_version=(3, 9))
     for module, top in imports(tree):
         package = module.partition(".")[0]
         if package == "trainforge":
-            assert module.split(".")[1] + ".py" in protocol.IN_JOB_MODULES
+            assert "/".join(module.split(".")[1:]) + ".py" in library.MODULES
         else:
             assert package in sys.stdlib_module_names or (not top and package in IN_FUNCTIONS), module
 
 
 SCRIPT = """
 import json, os, sys, trainforge
-from trainforge import protocol
-for name in protocol.IN_JOB_MODULES:
-    if name not in ("__init__.py", "rank.py"):
-        __import__("trainforge." + name[:-3])
+import trainforge.protocol
+from pathlib import Path
+for path in Path(trainforge.__file__).parent.glob("in_job/*.py"):
+    __import__("trainforge.in_job." + path.stem)
 with trainforge.phase("start"):
     trainforge.report(step=1, loss=0.5)
 print(json.dumps([__name__, trainforge.should_stop(), hasattr(trainforge, "Client"), sys.argv[1:]]))
@@ -78,7 +79,7 @@ def test_importing_and_reporting_load_little(attempt: Attempt) -> None:
     source = """
         import sys
         import trainforge
-        assert not {"json", "socket", "trainforge.job"} & set(sys.modules), "import trainforge loads too much"
+        assert not {"json", "socket", "trainforge.in_job.job"} & set(sys.modules), "it loads too much"
         trainforge.report(step=1)
         trainforge.should_stop()
         assert not {"torch", "numpy", "asyncio", "subprocess", "hashlib"} & set(sys.modules)

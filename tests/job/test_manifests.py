@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainforge import manifests
-from trainforge.manifests import Checkpoint, File
+from trainforge.in_job import manifests
+from trainforge.in_job.manifests import Checkpoint, File
 
 
 def lay(folder: Path, step: int, time: float, name: str | None = None, **fields: Any) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.job.attempt import Attempt, eventually
-from trainforge import manifests
+from trainforge.in_job import manifests
 
 torch = pytest.importorskip("torch")
 from trainforge import Checkpointer  # noqa: E402  # needs torch

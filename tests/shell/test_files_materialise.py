@@ -14,7 +14,7 @@ import pytest
 
 from tests.shell.disks import reflinking_disk, small_disk
 from trainforge.api import FileEntry
-from trainforge.freeze import freeze
+from trainforge.project.freeze import freeze
 from trainforge.spec import Project
 from trainforged.execution.errors import BadManifest, Damaged, MissingContent, NoSpace
 from trainforged.execution.files import Files

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trainforge.api import ShellState
-from trainforge.protocol import IN_JOB_MODULES, RESERVED
+from trainforge.protocol import RESERVED
 from trainforge.spec import Checkpoints, Environment, JobSpec, Project, Recovery, Training
 from trainforged.core.messages import StartAttempt
 from trainforged.execution import host, library
@@ -209,8 +209,10 @@ def test_a_port_is_free_and_not_one_that_connections_take() -> None:
 def test_the_library_is_whole_read_only_and_made_once(tmp_path: Path) -> None:
     folder = library.ensure(tmp_path)
     package = folder / "trainforge"
-    assert {path.name for path in package.iterdir()} == set(IN_JOB_MODULES)
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in package.iterdir())
+    files = [path for path in package.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(package)) for path in files} == set(library.MODULES)
+    assert {path.name for path in package.iterdir()} == {"__init__.py", "protocol.py", "rank.py", "in_job"}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in files)
     assert [path.name for path in folder.iterdir()] == ["trainforge"], "nothing else comes onto the path"
     before = package.stat().st_ino
     assert library.ensure(tmp_path) == folder

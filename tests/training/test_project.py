@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from settings import NOT_YET, Settings, knobs
-from trainforge import checks, jobfile
+from trainforge.jobfile import checks, layers
 from trainforge.spec import JobSpec
 
 pytestmark = pytest.mark.torch
@@ -19,7 +19,7 @@ CONFIGS = ["single_gpu", "multi_gpu", "production", "demo"]
 
 def job(project: Path, *configs: str) -> JobSpec:
     files = [project / "trainforge.yaml", *(project / "configs" / f"{name}.yaml" for name in configs)]
-    return checks.check(jobfile.load(files), now=datetime.datetime.now(datetime.UTC))
+    return checks.check(layers.load(files), now=datetime.datetime.now(datetime.UTC))
 
 
 def test_there_is_a_config_for_every_file_named_here(project: Path) -> None:

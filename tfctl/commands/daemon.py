@@ -11,7 +11,7 @@ from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure
 from tfctl.output import print_json
 from tfctl.render.figures import duration, size
 from trainforge.api import StatusAnswer
-from trainforge.client import Client, NoDaemon
+from trainforge.client.client import Client, NoDaemon
 
 PATIENCE = 10.0  # seconds for an orderly stop
 

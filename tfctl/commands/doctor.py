@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tfctl import autostart
 from tfctl.render.figures import size
-from trainforge.client import Client, NoDaemon
+from trainforge.client.client import Client, NoDaemon
 
 LITTLE_ROOM = 5 * 2**30  # bytes; a few checkpoints of a small model
 

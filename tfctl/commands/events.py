@@ -9,7 +9,7 @@ from tfctl.render.figures import clock
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.api import EventView
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

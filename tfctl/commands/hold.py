@@ -6,7 +6,7 @@ import argparse
 
 from tfctl.changing import change_each
 from tfctl.selection import job_argument
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 arguments = job_argument
 

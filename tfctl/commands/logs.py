@@ -8,7 +8,7 @@ import sys
 from tfctl.failures import Failure
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from tfctl.render.plain import table
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from trainforge.api import JobView, MetricsAnswer, Series
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 96, 93))
 HEIGHT = 12

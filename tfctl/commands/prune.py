@@ -7,7 +7,7 @@ import argparse
 from tfctl.failures import Failure
 from tfctl.render.figures import size
 from tfctl.session import with_daemon
-from trainforge.units import parse_duration
+from trainforge.jobfile.units import parse_duration
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,9 +15,9 @@ from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from tfctl.targets import Target
 from trainforge.api import Git, JobView, RetryRequest
-from trainforge.client import Client
-from trainforge.jobfile import load
-from trainforge.tree import to_plain
+from trainforge.client.client import Client
+from trainforge.jobfile.layers import load
+from trainforge.jobfile.tree import to_plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def _changed_spec(old: JobView, args: argparse.Namespace) -> dict[str, Any] | No
 def _with_current_code(client: Client, old: JobView, request: RetryRequest) -> RetryRequest:
     import datetime
 
-    from trainforge.checks import check
+    from trainforge.jobfile.checks import check
 
     if old.root is None:
         raise Failure(f"job {old.id} runs in place: its code is always the current one")

@@ -7,7 +7,7 @@ import argparse
 from tfctl.changing import change_each
 from tfctl.selection import job_argument
 from trainforge.api import JobView
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from tfctl.render.plain import table
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from trainforge.api import JobView
-from trainforge.client import Client
+from trainforge.client.client import Client
 from trainforge.states import ENDED, JobState
 
 LATELY = datetime.timedelta(hours=24)

@@ -20,9 +20,9 @@ from tfctl.selection import select, select_one
 from tfctl.session import with_daemon
 from tfctl.targets import Target, read_target
 from trainforge.api import JobView, ShellState, SubmitRequest
-from trainforge.checks import check_all
-from trainforge.client import Client
-from trainforge.jobfile import grid
+from trainforge.client.client import Client
+from trainforge.jobfile.checks import check_all
+from trainforge.jobfile.layers import grid
 from trainforge.spec import JobSpec
 
 

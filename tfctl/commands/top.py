@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfctl.output import to_terminal
 from tfctl.session import with_daemon
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from tfctl.changing import change_each
 from tfctl.selection import job_argument
 from trainforge.api import JobView
-from trainforge.client import Client
-from trainforge.jobfile import parse_set
+from trainforge.client.client import Client
+from trainforge.jobfile.layers import parse_set
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,9 +8,9 @@ import time
 from tfctl.failures import Failure
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
-from trainforge.client import Client
+from trainforge.client.client import Client
+from trainforge.jobfile.units import parse_duration
 from trainforge.states import JobState
-from trainforge.units import parse_duration
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

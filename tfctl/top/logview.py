@@ -11,7 +11,7 @@ import msgspec
 from tfctl.top.frame import Size
 from tfctl.top.logtext import LogText
 from tfctl.top.spans import MUTED, STRONG, WARNING, Line, Span, apart, exactly
-from trainforge.client import ApiError, Client, NoDaemon
+from trainforge.client.client import ApiError, Client, NoDaemon
 
 TAIL = 5000  # lines from before
 PAUSE = 0.25  # seconds before a daemon that went away is asked again

@@ -7,7 +7,7 @@ from tfctl.render.figures import clock, size
 from tfctl.render.plain import table
 from tfctl.top.source import first_look, look_at_jobs
 from trainforge.api import EventView, GpuView, JobView
-from trainforge.client import Client
+from trainforge.client.client import Client
 
 MOST_WAITING = 1000
 EVENTS = 20

@@ -21,8 +21,8 @@ from tfctl.top.inbox import Inbox
 from tfctl.top.known import EVENTS, Away, Began, CurvesSeen, GpusSeen, Looked, Message, Notice
 from tfctl.top.trail import CELL, CELLS
 from trainforge.api import EventView, GpuList, JobView
-from trainforge.client import ApiError, Client, NoDaemon
-from trainforge.events import EventStream
+from trainforge.client.client import ApiError, Client, NoDaemon
+from trainforge.client.events import EventStream
 from trainforge.states import ENDED, LIVE, JobState
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from trainforge.api import (
     PruneAnswer,
     PruneRequest,
 )
-from trainforge.manifests import find_checkpoints
+from trainforge.in_job.manifests import find_checkpoints
 from trainforge.states import JobState
 from trainforged.config import Retention
 from trainforged.core import messages as m

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from trainforge.api import FileEntry, ShellState
-from trainforge.manifests import best_whole, newest_whole
+from trainforge.in_job.manifests import best_whole, newest_whole
 from trainforged.core import messages as m
 from trainforged.execution.durable import write as write_durably
 from trainforged.execution.environments import Environments

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from trainforge.api import ErrorCode, ErrorDetail, FileEntry, RetryRequest, ShellState, SubmitRequest
-from trainforge.checks import SpecError, check
-from trainforge.jobfile import updated
+from trainforge.jobfile.checks import SpecError, check
+from trainforge.jobfile.layers import updated
 from trainforge.spec import JobSpec
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine

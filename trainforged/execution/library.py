@@ -13,15 +13,20 @@ import shutil
 from pathlib import Path
 
 import trainforge
-from trainforge.protocol import IN_JOB_MODULES
 
 SOURCE = Path(trainforge.__file__).parent
+MODULES = (
+    "__init__.py",
+    "protocol.py",
+    "rank.py",
+    *sorted(f"in_job/{path.name}" for path in SOURCE.glob("in_job/*.py")),
+)
 READ_ONLY = 0o444  # no job changes what another reads
 
 
 def ensure(state_dir: Path) -> Path:
     """The folder for PYTHONPATH, made if it is not there as it should be. Blocks; raises OSError."""
-    contents = {name: (SOURCE / name).read_bytes() for name in IN_JOB_MODULES}
+    contents = {name: (SOURCE / name).read_bytes() for name in MODULES}
     version = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:16]
     folder = state_dir / "library" / version
     if not _is_whole(folder, contents):
@@ -39,10 +44,9 @@ def _is_whole(folder: Path, contents: dict[str, bytes]) -> bool:
 def _make(folder: Path, contents: dict[str, bytes]) -> None:
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
-    package = beside / "trainforge"
-    package.mkdir(parents=True)
     for name, data in contents.items():
-        path = package / name
+        path = beside / "trainforge" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         path.chmod(READ_ONLY)
     shutil.rmtree(folder, ignore_errors=True)  # damaged: whatever runs with it has loaded what it needs

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from trainforge.api import FileEntry
-from trainforge.mistakes import printable
+from trainforge.jobfile.mistakes import printable
 from trainforged.execution.errors import BadManifest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainforge.api import FileEntry
-from trainforge.folders import ProjectError
+from trainforge.project.folders import ProjectError
 from trainforged.execution.copying import Copier
 from trainforged.execution.durable import sync_folder
 from trainforged.execution.errors import BadManifest
@@ -58,7 +58,7 @@ def _links(link: Sequence[str], root: Path | None) -> tuple[str, ...]:
         return ()
     if root is None:
         raise BadManifest("project.link: the submission does not say where the project was")
-    from trainforge.patterns import Patterns
+    from trainforge.project.patterns import Patterns
 
     try:
         return Patterns(link, anchored=True).expand(str(root))

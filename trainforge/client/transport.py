@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from trainforge.http1 import LOST, Body, Connection, CutOff
-from trainforge.sockets import NoDaemon, connect
+from trainforge.client.http1 import LOST, Body, Connection, CutOff
+from trainforge.client.sockets import NoDaemon, connect
 
 PAUSE = 0.02  # seconds between two tries
 

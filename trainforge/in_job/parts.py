@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from trainforge import manifests, records
+from trainforge.in_job import manifests, records
 
 
 class Parts:

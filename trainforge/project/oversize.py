@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
-from trainforge.mistakes import printable
+from trainforge.jobfile.mistakes import printable
 
 _NAMED = 5
 _DOMINANT = 0.9  # a folder of which one of its own makes up this share is named by that one

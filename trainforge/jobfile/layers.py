@@ -1,7 +1,7 @@
 """Job files, fragments laid over them, and what a command line changes in them → one tree.
 
 Later files lie over earlier ones, flags over the files, `--set` over flags and `--env` over all. The
-tree is whole only when `trainforge.checks` has read it: a fragment alone is no mistake here.
+tree is whole only when `trainforge.jobfile.checks` has read it: a fragment alone is no mistake here.
 
 `--sweep` makes many trees of one. In `--sweep K=V1,V2` a K with a dot is a key path
 (`schedule.priority`), one without is the name of a variable in `environment.env` (`BATCH_SIZE`).
@@ -20,10 +20,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trainforge.checks import check, shape
-from trainforge.mistakes import Mistakes, Place, SpecError, expected, format_details, refusal, show
-from trainforge.spec import JobSpec
-from trainforge.tree import (
+from trainforge.jobfile.checks import check, shape
+from trainforge.jobfile.mistakes import Mistakes, Place, SpecError, expected, format_details, refusal, show
+from trainforge.jobfile.tree import (
     Fields,
     Items,
     Node,
@@ -36,6 +35,7 @@ from trainforge.tree import (
     nested,
     to_plain,
 )
+from trainforge.spec import JobSpec
 
 __all__ = [
     "Point",
@@ -190,7 +190,7 @@ def _value(keys: tuple[str, ...], text: str) -> Any:
 
 
 def _yaml(path: str, text: str, origin: str) -> Node:
-    from trainforge.yamlfile import parse_value
+    from trainforge.jobfile.yamlfile import parse_value
 
     try:
         return parse_value(text, origin)
@@ -205,7 +205,7 @@ def _yaml(path: str, text: str, origin: str) -> Node:
 def _read_files(files: Sequence[str], fatal: Mistakes) -> list[Tree]:
     if not files:
         return []
-    from trainforge.yamlfile import read_file  # and with it PyYAML, which a `-- COMMAND` does without
+    from trainforge.jobfile.yamlfile import read_file  # and with it PyYAML, which a `-- COMMAND` does without
 
     trees = []
     for file in files:

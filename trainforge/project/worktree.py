@@ -10,8 +10,8 @@ import os
 
 import msgspec
 
-from trainforge.folders import COMPILED, ENVIRONMENT_MARKS, ProjectError, is_disposable
-from trainforge.processes import Finished, Process
+from trainforge.project.folders import COMPILED, ENVIRONMENT_MARKS, ProjectError, is_disposable
+from trainforge.project.processes import Finished, Process
 
 _LIST = ("ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard")
 _STATUS = ("status", "-z", "--porcelain=v2", "--branch", "--untracked-files=no", "--", ".")

@@ -17,9 +17,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from trainforge.folders import SET_APART, VERSION_CONTROL, ProjectError, children, is_environment
-from trainforge.globs import ANY_FOLDERS, name_regex, path_regex
-from trainforge.mistakes import printable
+from trainforge.jobfile.mistakes import printable
+from trainforge.project.folders import SET_APART, VERSION_CONTROL, ProjectError, children, is_environment
+from trainforge.project.globs import ANY_FOLDERS, name_regex, path_regex
 
 _MAGIC = re.compile(r"[*?\[\\]")
 

@@ -20,8 +20,9 @@ import shutil
 import time
 from typing import Any, BinaryIO, NamedTuple
 
-from trainforge import durable, manifests, protocol, records
-from trainforge.manifests import Checkpoint, File
+from trainforge import protocol
+from trainforge.in_job import durable, manifests, records
+from trainforge.in_job.manifests import Checkpoint, File
 
 PATIENCE = 60.0  # seconds that rank 0 waits for the other ranks' files
 _FAILED = "rank-{rank}.failed"  # a rank's word to rank 0 that its file will not come

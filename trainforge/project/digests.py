@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from trainforge import caches
+from trainforge.project import caches
 
 LARGE = 1 << 20  # bytes
 SETTLED = 2_000_000_000  # ns; a younger file may change again, and without a change of its times

@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, SupportsFloat
 
-from trainforge import agreement, protocol, records, stopping
+from trainforge import protocol
+from trainforge.in_job import agreement, records, stopping
 
 _POSITION = frozenset({"step", "steps", "epoch", "epochs"})
 
@@ -70,7 +71,7 @@ def should_stop() -> bool:
     call it every few steps.
 
     The first call, to be made in the main thread, takes over SIGTERM; until then SIGTERM ends the
-    process as usual (see `trainforge.stopping`). Outside a job it takes Ctrl-C too: the first asks
+    process as usual (see `trainforge.in_job.stopping`). Outside a job it takes Ctrl-C too: the first asks
     to stop, the second interrupts.
     """
     stopping.watch()

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from trainforge.api import EventView, GpuList, JobProgress
-from trainforge.http1 import LOST
-from trainforge.sockets import NoDaemon
-from trainforge.transport import Stream
+from trainforge.client.http1 import LOST
+from trainforge.client.sockets import NoDaemon
+from trainforge.client.transport import Stream
 
 Item = EventView | JobProgress | GpuList
 Open = Callable[[int | None], Stream]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from trainforge.transport import Request
+from trainforge.client.transport import Request
 
 PIECE = 1024 * 1024  # bytes; a smaller content is sent at once
 

@@ -1,4 +1,4 @@
-"""YAML text → `trainforge.tree`, keeping lines and the text of every scalar.
+"""YAML text → `trainforge.jobfile.tree`, keeping lines and the text of every scalar.
 
 Reads the parser's events and no further: YAML 1.1's guesses (22:00 is 1320, 010 is 8, on is true) and
 its tags, which make Python objects, never come into play. A key that stands in a map twice is a mistake,
@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from trainforge.mistakes import Mistakes, Place, SpecError, expected, printable, refusal
-from trainforge.tree import DEEPEST, Entry, Fields, Items, Node, Scalar, Tree, describe, repeat
+from trainforge.jobfile.mistakes import Mistakes, Place, SpecError, expected, printable, refusal
+from trainforge.jobfile.tree import DEEPEST, Entry, Fields, Items, Node, Scalar, Tree, describe, repeat
 
 LARGEST = 256 * 1024  # bytes; PyYAML without libyaml still reads that in half a second
 MOST_VALUES = 20_000  # with every alias counted as often as it is used

@@ -7,7 +7,7 @@
         ckpt.save(step + 1, metric=accuracy)
 
 On disk (`<folder>/step-<step>/`): `state.pt` holds what was given, by name; `rank-<r>.pt` the random
-states of a rank; `manifest.json` their sizes and hashes (see `trainforge.manifests`). Models that are
+states of a rank; `manifest.json` their sizes and hashes (see `trainforge.in_job.manifests`). Models that are
 wrapped for DDP, or compiled, are saved as what is inside, so that the next run may wrap differently and
 have another number of ranks. Not for FSDP, whose ranks each hold a part of the model.
 
@@ -25,10 +25,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, SupportsIndex
 
-from trainforge import agreement, manifests, parts, protocol, publishing, random_states, records, stopping
-from trainforge.manifests import Checkpoint
-from trainforge.publishing import Order
-from trainforge.snapshot import Snapshot
+from trainforge import protocol
+from trainforge.in_job import agreement, manifests, parts, publishing, random_states, records, stopping
+from trainforge.in_job.manifests import Checkpoint
+from trainforge.in_job.publishing import Order
+from trainforge.in_job.snapshot import Snapshot
 
 _KEEP = 3
 

@@ -13,10 +13,18 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from trainforge.mistakes import Mistakes, expected, show
+from trainforge.jobfile.mistakes import Mistakes, expected, show
+from trainforge.jobfile.tree import Fields, Items, Node, Scalar, describe
+from trainforge.jobfile.units import (
+    BEGIN,
+    DURATION,
+    SIZE,
+    parse_begin,
+    parse_duration,
+    parse_size,
+    within_longest,
+)
 from trainforge.protocol import RESERVED
-from trainforge.tree import Fields, Items, Node, Scalar, describe
-from trainforge.units import BEGIN, DURATION, SIZE, parse_begin, parse_duration, parse_size, within_longest
 
 MOST = 1_000_000  # of anything that is counted
 LONGEST_STRING = 128 * 1024 - 1  # bytes in one argument, or in NAME=VALUE, that Linux hands to a program

@@ -1,8 +1,7 @@
 """What was written, before it means anything: scalars, lists and maps that know their place.
 
-Made from YAML (`trainforge.yamlfile`) or from a JSON object; laid over one another by
-`trainforge.jobfile`; given a meaning by `trainforge.checks`. No value is guessed: a scalar of YAML
-stays the text that stands in the file.
+Made from YAML (`yamlfile`) or from a JSON object; laid over one another by `layers`; given a meaning
+by `checks`. No value is guessed: a scalar of YAML stays the text that stands in the file.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from trainforge.mistakes import Mistake, Mistakes, Place, expected, refusal, show
+from trainforge.jobfile.mistakes import Mistake, Mistakes, Place, expected, refusal, show
 
 DEEPEST = 16  # a job file needs 4
 

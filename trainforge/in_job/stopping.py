@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-from trainforge import records
+from trainforge.in_job import records
 
 
 class _State:

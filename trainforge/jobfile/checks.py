@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from trainforge import readers
-from trainforge.mistakes import Mistakes, Place, SpecError, expected, format_details
-from trainforge.readers import Context, Reader, many, one, refused, whole
+from trainforge.jobfile import readers
+from trainforge.jobfile.mistakes import Mistakes, Place, SpecError, expected, format_details
+from trainforge.jobfile.readers import Context, Reader, many, one, refused, whole
+from trainforge.jobfile.tree import Entry, Fields, Node, Tree, describe, from_object, is_null
 from trainforge.spec import (
     Checkpoints,
     Environment,
@@ -27,7 +28,6 @@ from trainforge.spec import (
     Schedule,
     Training,
 )
-from trainforge.tree import Entry, Fields, Node, Tree, describe, from_object, is_null
 
 __all__ = ["SECTIONS", "SpecError", "check", "check_all", "format_details", "shape"]
 

@@ -1,7 +1,7 @@
 """The daemon's API from Python: one method per route, typed, synchronous.
 
     from trainforge.api import SubmitRequest
-    from trainforge.client import Client
+    from trainforge.client.client import Client
 
     with Client() as client:
         job = client.submit(
@@ -57,17 +57,17 @@ from trainforge.api import (
     SubmitRequest,
     UpdateRequest,
 )
-from trainforge.http1 import LOST
-from trainforge.refusals import ApiError, refusal
-from trainforge.sockets import NoDaemon
+from trainforge.client.http1 import LOST
+from trainforge.client.refusals import ApiError, refusal
+from trainforge.client.sockets import NoDaemon
+from trainforge.client.transport import Answer, Request, Stream, Transport
+from trainforge.client.uploads import put_request
 from trainforge.states import JobState
-from trainforge.transport import Answer, Request, Stream, Transport
-from trainforge.uploads import put_request
 
 __all__ = ["ApiError", "Client", "NoDaemon"]
 
 if TYPE_CHECKING:
-    from trainforge.events import EventStream
+    from trainforge.client.events import EventStream
 
 T = TypeVar("T")
 SILENCE = 45.0  # seconds: three heartbeats of an event stream
@@ -75,7 +75,7 @@ HASHES_AT_ONCE = 50_000
 
 
 class Client:
-    """`socket` None: the daemon is looked for (`trainforge.sockets`). Times are in seconds:
+    """`socket` None: the daemon is looked for (`trainforge.client.sockets`). Times are in seconds:
     `timeout` for each answer, `patience` for a daemon that has answered before and is away."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Client:
 
     def wait(self, job: int, timeout: float | None = None) -> JobView:
         """The job, once it has ended, over restarts of the daemon too. Raises TimeoutError."""
-        from trainforge.waiting import wait_for
+        from trainforge.client.waiting import wait_for
 
         return wait_for(self, job, timeout)
 
@@ -237,7 +237,7 @@ class Client:
 
         Close it, from any thread. It has a connection of its own.
         """
-        from trainforge.events import EventStream
+        from trainforge.client.events import EventStream
 
         target = _target(_events(job), {})
         return EventStream(lambda place: self._open_events(target, place), after, reconnect)

@@ -16,8 +16,9 @@ import socket
 import struct
 import sys
 
-from trainforge import keeper, protocol, records
-from trainforge.endings import Ending
+from trainforge import protocol
+from trainforge.in_job import keeper, records
+from trainforge.in_job.endings import Ending
 
 TYPE_CHECKING = False  # `typing` would cost every start 10 ms and is for checkers alone
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 In a git work tree: what git tracks, and untracked files it does not ignore. Elsewhere: everything.
 In both, caches, environments and version control's own folders stay out unless git tracks them.
-Then, by pattern (`trainforge.patterns`): `link` takes paths out, to be used in place, `exclude`
+Then, by pattern (`trainforge.project.patterns`): `link` takes paths out, to be used in place, `exclude`
 takes out, `include` adds back what is ignored or disposable. `link` and `exclude` win over
 `include`. Patterns of `link` are relative to the root even without a `/`.
 
@@ -21,12 +21,12 @@ from typing import BinaryIO
 import msgspec
 
 from trainforge.api import FileEntry, Git
-from trainforge.candidates import Candidates, below, find_candidates
-from trainforge.digests import Changed, Content, Digests, Signature, open_regular
-from trainforge.folders import ProjectError
-from trainforge.mistakes import printable
+from trainforge.jobfile.mistakes import printable
+from trainforge.project.candidates import Candidates, below, find_candidates
+from trainforge.project.digests import Changed, Content, Digests, Signature, open_regular
+from trainforge.project.folders import ProjectError
+from trainforge.project.symlinks import aim
 from trainforge.spec import Project
-from trainforge.symlinks import aim
 
 LIMIT = 2 << 30  # bytes
 MOST_FILES = 100_000
@@ -177,7 +177,7 @@ def _check_size(files: Mapping[str, os.stat_result], limit: int) -> None:
     total = sum(sizes.values())
     if total <= limit and len(sizes) <= MOST_FILES:
         return
-    from trainforge import oversize
+    from trainforge.project import oversize
 
     if total > limit:
         found = f"{oversize.show_bytes(total)}, above the limit of {oversize.show_bytes(limit)}"

@@ -4,7 +4,7 @@ The interpreter is that of the shell: the active virtual or conda environment's,
 `python3` or `python` on PATH. It is named as the shell finds it: a virtual environment's link is not
 followed, or the environment would be lost.
 
-A requirement is judged by `trainforge.probe`, run by that interpreter; what it cannot judge, and an
+A requirement is judged by `trainforge.project.probe`, run by that interpreter; what it cannot judge, and an
 interpreter that cannot run it, count as met. The answer is kept until packages change.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from trainforge import caches
-from trainforge.processes import Process
+from trainforge.project import caches
+from trainforge.project.processes import Process
 
 _PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
 _TIMEOUT = 20.0  # seconds; a cold cache of a network file system is slow

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 
-from trainforge.mistakes import expected, show
+from trainforge.jobfile.mistakes import expected, show
 
 SIZE = "a size such as 32Gi, 500M or a number of bytes"
 DURATION = "a duration such as 90s, 30m, 12h, 2d or HH:MM:SS"

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from trainforge.api import EventView, JobView
-from trainforge.sockets import NoDaemon
+from trainforge.client.sockets import NoDaemon
 
 if TYPE_CHECKING:
-    from trainforge.client import Client
-    from trainforge.events import EventStream
+    from trainforge.client.client import Client
+    from trainforge.client.events import EventStream
 
 
 def wait_for(client: Client, job: int, timeout: float | None) -> JobView:

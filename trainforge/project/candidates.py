@@ -1,6 +1,6 @@
 """The paths of a project that are to be frozen, before any of them is opened.
 
-`trainforge.freeze` says which they are; here it is found out: from git or by walking, with the
+`trainforge.project.freeze` says which they are; here it is found out: from git or by walking, with the
 project's patterns laid over.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trainforge.api import Git
-from trainforge.folders import children, walk
-from trainforge.mistakes import printable
+from trainforge.jobfile.mistakes import printable
+from trainforge.project.folders import children, walk
+from trainforge.project.worktree import NoGit, has_git, read_nested, read_worktree
 from trainforge.spec import Project
-from trainforge.worktree import NoGit, has_git, read_nested, read_worktree
 
 if TYPE_CHECKING:
-    from trainforge.patterns import Patterns
+    from trainforge.project.patterns import Patterns
 
 _KINDS = (
     (stat.S_ISSOCK, "a socket"),
@@ -51,7 +51,7 @@ class _Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_candidates(root: str, project: Project) -> Candidates:
-    """Raises OSError, `trainforge.worktree.GitError`, `trainforge.patterns.PatternError`."""
+    """Raises OSError, `trainforge.project.worktree.GitError`, `trainforge.project.patterns.PatternError`."""
     rules = _Rules(root, project)
     listing = _list(root, rules)
     paths = [*listing.paths, *rules.added()]
@@ -111,7 +111,7 @@ class _Rules:
 
 
 def _patterns(key: str, texts: tuple[str, ...]) -> Patterns:
-    from trainforge.patterns import PatternError, Patterns
+    from trainforge.project.patterns import PatternError, Patterns
 
     try:
         return Patterns(texts, anchored=key == "link")

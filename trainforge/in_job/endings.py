@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import time
 
-from trainforge import protocol, records
+from trainforge import protocol
+from trainforge.in_job import records
 
 TYPE_CHECKING = False  # `typing` would cost every start 10 ms and is for checkers alone
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Ending:
             return
         import json
 
-        from trainforge import durable
+        from trainforge.in_job import durable
 
         path = os.path.join(folder, protocol.RANK_STATUS.format(rank=self._rank))
         status = {

@@ -1,0 +1,1 @@
+"""Job files: YAML → one tree → `JobSpec`, with every mistake at its line."""

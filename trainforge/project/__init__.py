@@ -1,0 +1,1 @@
+"""A project as it is at submission: which files it has, their contents, and its Python."""
