@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import signal
@@ -71,8 +72,13 @@ def fresh(*indices: int) -> Callable[[tuple[Sample, ...]], bool]:
 
 
 def readers() -> list[psutil.Process]:
-    found = psutil.Process().children()
-    return [child for child in found if "trainforged.devices.nvml_reader" in child.cmdline()]
+    """Those of this process; it may have other children, of other tests, that have ended unreaped."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+            if "trainforged.devices.nvml_reader" in child.cmdline():
+                found.append(child)
+    return found
 
 
 async def test_a_gpu_is_read_whole(standin: Standin) -> None:
