@@ -61,6 +61,14 @@ def test_beyond_the_cap_first_and_newest_stay_and_the_gap_is_stated(tmp_path: Pa
     assert len(first) + int(cut) + len(last) == len(total)
 
 
+@pytest.mark.parametrize("together", [1, 7])
+def test_a_part_begins_with_a_line(tmp_path: Path, together: int) -> None:
+    log = Log(f"{tmp_path}/output", LIMIT)
+    for first in range(0, 20_000, together):
+        log.write(b"".join(lines(first, first + together)))
+        assert (tmp_path / "output.log").read_bytes()[:5] in (b"", b"line ")
+
+
 def test_output_without_lines_is_kept_within_the_cap_too(tmp_path: Path) -> None:
     log = Log(f"{tmp_path}/output", LIMIT)
     for _ in range(40):

@@ -32,6 +32,7 @@ class Log:
         self._head_size = 0
         self._cut = 0
         self._lost = 0  # not written since the disk refused it
+        self._ends_a_line = True
         self._fd = self._open(f"{stem}.log")
         self._name_too("log")
         self._size = os.fstat(self._fd).st_size  # the attempt's preparation may have said something
@@ -50,12 +51,14 @@ class Log:
     def _append(self, data: bytes) -> int:
         """Write what fits into the part, up to the end of a line; how much that was."""
         room = self._limits[self._becomes] - self._size
-        if room <= 0:
+        fits = data if len(data) <= room else data[: data.rfind(b"\n", 0, max(0, room)) + 1]
+        if not fits and (room <= 0 or (self._ends_a_line and self._size)):
             self._rotate()
             return 0
-        fits = data if len(data) <= room else data[: data.rfind(b"\n", 0, room) + 1 or room]
+        fits = fits or data[:room]  # a line longer than a part
         written = os.write(self._fd, fits)
         self._size += written
+        self._ends_a_line = fits[written - 1 : written] == b"\n"
         if len(fits) < len(data):
             self._size = self._limits[self._becomes]  # full, as far as whole lines go
         return written
