@@ -7,13 +7,14 @@ import pytest
 from tests.core.world import World
 from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
+from trainforged.core.explain import why
 from trainforged.core.machine import next_wakeup
 
 
 def test_a_job_from_submission_to_success() -> None:
     world = World(gpus=1, cpu=4)
     job = world.submit(gpu=1)
-    assert world.effects == [m.StartAttempt(job=job, attempt=1, gpus=("GPU-0",), cpu=4, memory=0)]
+    assert world.effects == [m.StartAttempt(job=job, attempt=1, gpus=("GPU-0",), cpu=3, memory=0)]
     world.start(job)
     world.now += 30
     world.end(job, release=False, exit_code=0)
@@ -35,7 +36,7 @@ def test_a_failed_attempt_is_followed_by_one_on_a_fresh_lease() -> None:
     assert world.where(job) is JobState.QUEUED, "not before the old attempt is gone"
     world.release(job, 1, stuck={"GPU-0": "9.0 GiB did not come back"})
     assert world.state.devices["GPU-0"].set_aside == "9.0 GiB did not come back"
-    assert world.effects == [m.StartAttempt(job=job, attempt=2, gpus=("GPU-1",), cpu=8, memory=0)]
+    assert world.effects == [m.StartAttempt(job=job, attempt=2, gpus=("GPU-1",), cpu=7, memory=0)]
     assert world.state.jobs[job].retries == 1
 
 
@@ -239,3 +240,45 @@ def test_to_reach_the_same_place_again_is_no_progress() -> None:
         world.tell(m.Progressed(time=world.now, job=job, attempt=attempt, position=3.0))
         world.end(job, exit_code=1)
     assert world.where(job) is JobState.FAILED
+
+
+def test_what_ended_while_nobody_looked_ended_when_it_did() -> None:
+    world = World()
+    job = world.submit()
+    world.start(job)
+    world.restart()
+    world.now += 600
+    ended_at = world.now - 500
+    end = m.AttemptEnd(ended_at=ended_at, exit_code=0)
+    world.tell(m.AttemptEnded(time=world.now, job=job, attempt=1, end=end, jitter=0.5))
+    assert world.state.jobs[job].ended_at == ended_at
+    assert world.history[-1].time == world.now, "what is told is told now"
+
+
+@pytest.mark.parametrize(
+    ("how", "evidence"),
+    [
+        ({"exit_code": 3}, "ended with 3"),
+        ({"signal": 9}, "was killed by signal 9 (SIGKILL)"),
+        ({"start_error": "pip failed\nERROR: no such thing\n", "hopeless": True}, "pip failed …"),
+        ({"ranks": (m.RankEnd(rank=1, exit_code=1, error="Bad: one\ntwo"),)}, "rank 1 Bad: one …"),
+    ],
+)
+def test_the_evidence_is_kept_in_one_line(how: dict[str, object], evidence: str) -> None:
+    world = World()
+    job = world.submit(max_retries=0, script=False)
+    world.start(job)
+    world.end(job, release=False, **how)  # type: ignore[arg-type]
+    ended = world.state.jobs[job]
+    assert ended.evidence == evidence
+    assert why(world.state, ended, world.now, lambda _: None).endswith(f": {evidence}")
+
+
+def test_a_job_that_failed_for_another_names_it() -> None:
+    world = World()
+    first = world.submit(max_retries=0)
+    second = world.submit(after=(first,))
+    world.run(first, exit_code=1)
+    assert world.where(second) is JobState.FAILED
+    said = {line.job: line.message for line in world.history if line.type == "job_failed"}
+    assert said[second] == f"job {first}, which it waited for, failed"

@@ -63,11 +63,11 @@ def test_cores_and_memory_are_counted() -> None:
     assert say(world, hungry).startswith("waits for 7.0 GiB of memory: 6.0 GiB free; job 1 holds 4.0 GiB")
 
 
-def test_cores_default_to_the_share_of_the_gpus() -> None:
+def test_cores_default_to_the_share_of_the_gpus_but_for_some_that_are_spared() -> None:
     world = World(gpus=4, cpu=16)
     world.submit(gpu=2)
     world.submit(gpu=0)
-    assert [world.state.leases[job].cpu for job in (1, 2)] == [8, 1]
+    assert [world.state.leases[job].cpu for job in (1, 2)] == [7, 1]
 
 
 def test_more_than_the_machine_has_is_refused_with_its_maximum() -> None:

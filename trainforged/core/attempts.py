@@ -114,16 +114,25 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
         reason=str(verdict.reason),
         exit_code=verdict.exit_code,
     )
-    _follow(draft, job, event.time, verdict)
+    _follow(draft, job, event.time, event.end.ended_at, verdict)
     draft.reschedule = True
     return m.Accepted(jobs=(job.id,))
 
 
-def _follow(draft: Draft, job: m.Job, time: float, verdict: Verdict) -> None:
+def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Verdict) -> None:
     """Put the verdict on an attempt into effect for its job."""
     after = move(job.state, verdict.trigger)
     if after.ended:
-        end(draft, job, time, verdict.trigger, verdict.reason, verdict.message, verdict.exit_code)
+        end(
+            draft,
+            job,
+            time,
+            verdict.trigger,
+            verdict.reason,
+            verdict.message,
+            verdict.exit_code,
+            ended_at,
+        )
         return
     if after is JobState.HELD:
         draft.put(replace(job, state=after, reason=None))
@@ -135,6 +144,7 @@ def _follow(draft: Draft, job: m.Job, time: float, verdict: Verdict) -> None:
             job,
             state=after,
             reason=str(verdict.reason),
+            evidence=verdict.message,
             retries=job.retries + counted,
             streak=job.streak + counted,
             not_before=time + verdict.delay if verdict.delay else None,

@@ -26,12 +26,15 @@ def end(
     reason: EndReason,
     message: str,
     exit_code: int | None = None,
+    ended_at: float | None = None,
 ) -> None:
+    """`time` is when it was learnt, `ended_at` when it was so, if that is known to be earlier."""
     ended = replace(
         job,
         state=move(job.state, trigger),
         reason=None if reason is EndReason.SUCCEEDED else str(reason),
-        ended_at=time,
+        ended_at=time if ended_at is None else min(time, ended_at),
+        evidence=None if reason is EndReason.SUCCEEDED else message,
         exit_code=exit_code,
         not_before=None,
         passed_since=None,

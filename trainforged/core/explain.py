@@ -37,8 +37,8 @@ def wait_reason(state: State, job: m.Job, now: float) -> WaitReason:
     return short or WaitReason.WAITING_FOR_TURN
 
 
-def why(state: State, job: m.Job, now: float, left: TimeLeft, evidence: str | None = None) -> str:
-    """The sentence. `evidence` is what the newest ended attempt left (see `lifecycle.describe`)."""
+def why(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
+    """The sentence."""
     match job.state:
         case JobState.QUEUED:
             return _why_queued(state, job, now, left)
@@ -46,7 +46,7 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft, evidence: str | No
             return f"is held; `tfctl release {job.id}` lets it go on"
         case JobState.BACKOFF:
             wait = _duration(max(0.0, (job.not_before or now) - now))
-            return f"starts again in {wait} (retry {job.retries}): {evidence or job.reason}"
+            return f"starts again in {wait} (retry {job.retries}): {job.evidence or job.reason}"
         case JobState.STARTING:
             return f"attempt {job.attempt} is being started"
         case JobState.RUNNING:
@@ -62,7 +62,7 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft, evidence: str | No
             return "was cancelled"
         case JobState.FAILED:
             cause = (job.reason or "unknown").replace("_", " ")
-            return f"failed ({cause}): {evidence or 'no evidence was kept'}"
+            return f"failed ({cause}): {job.evidence or 'no evidence was kept'}"
 
 
 def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
@@ -101,7 +101,7 @@ def _why_short(state: State, job: m.Job, short: WaitReason, left: TimeLeft) -> s
         case WaitReason.WAITING_FOR_GPUS:
             need = f"{wanted.gpu} GPU{'s' if wanted.gpu > 1 else ''}: {len(free.gpus)} free"
         case WaitReason.WAITING_FOR_CPU:
-            need = f"{wanted.cpu} cores: {free.cpu} free"
+            need = f"{_cores(wanted.cpu)}: {free.cpu} free"
         case _:
             need = f"{_size(wanted.memory)} of memory: {_size(free.memory)} free"
     parts = [f"waits for {need}", *_holders(state, devices, short, left)]
@@ -117,7 +117,7 @@ def _holders(state: State, devices: list[m.Device], short: WaitReason, left: Tim
         if short is WaitReason.WAITING_FOR_GPUS and lease.gpus:
             held = "GPU " + ", ".join(str(index.get(uuid, "?")) for uuid in lease.gpus)
         elif short is WaitReason.WAITING_FOR_CPU and lease.cpu:
-            held = f"{lease.cpu} cores"
+            held = _cores(lease.cpu)
         elif short is WaitReason.WAITING_FOR_MEMORY and lease.memory:
             held = _size(lease.memory)
         else:
@@ -136,6 +136,10 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _cores(number: int) -> str:
+    return f"{number} core{'s' if number != 1 else ''}"
 
 
 def _size(amount: int) -> str:

@@ -6,6 +6,7 @@ nothing. Which trigger an attempt's end pulls is decided by `judge` from evidenc
 
 from __future__ import annotations
 
+import signal as signals
 from enum import StrEnum
 
 import msgspec
@@ -100,6 +101,7 @@ HOPELESS_ERRORS = frozenset(
 """Exceptions which, before any progress, the next attempt would meet again."""
 
 LONGEST_BACKOFF = 600.0
+LONGEST_LINE = 200  # characters of evidence in a list
 START_RETRIES = 3  # a job that never ran is tried again this often, whatever its own limit
 
 
@@ -108,7 +110,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     trigger: Trigger
     reason: EndReason
-    message: str
+    message: str  # one line
     counted: bool = False  # as a retry
     delay: float = 0.0  # seconds before the next start
     exit_code: int | None = None
@@ -140,7 +142,7 @@ def shell_status(end: AttemptEnd) -> int | None:
 
 
 def describe(end: AttemptEnd) -> str:
-    """The evidence in a sentence."""
+    """The evidence, whole: the message of an exception, or of a start that failed, may have many lines."""
     if end.start_error is not None:
         return end.start_error
     if end.lost:
@@ -151,10 +153,25 @@ def describe(end: AttemptEnd) -> str:
     return _status(end.exit_code, end.signal)
 
 
+def in_a_line(text: str) -> str:
+    """Its first line that says something, and … where there is more."""
+    first, _, rest = text.strip().partition("\n")
+    first = first.rstrip()
+    more = bool(rest.strip()) or len(first) > LONGEST_LINE
+    return first[:LONGEST_LINE] + (" …" if more else "")
+
+
 def _status(exit_code: int | None, signal: int | None) -> str:
     if signal is not None:
-        return f"was killed by signal {signal}"
+        return f"was killed by signal {signal}{_named(signal)}"
     return "ended with an unknown status" if exit_code is None else f"ended with {exit_code}"
+
+
+def _named(signal: int) -> str:
+    try:
+        return f" ({signals.Signals(signal).name})"
+    except ValueError:
+        return ""  # a real-time signal
 
 
 _ORDERED = {
@@ -166,7 +183,7 @@ _ORDERED = {
 
 def _as_ordered(job: Job, order: EndReason, end: AttemptEnd) -> Verdict:
     trigger, words = _ORDERED[order]
-    manner = "in time" if end.stopped else describe(end)
+    manner = "in time" if end.stopped else in_a_line(describe(end))
     return Verdict(trigger=trigger, reason=order, message=f"{words}; {manner}", exit_code=shell_status(end))
 
 
@@ -179,7 +196,7 @@ def _interrupted(job: Job, end: AttemptEnd) -> Verdict:
 
 
 def _failure(job: Job, end: AttemptEnd, jitter: float) -> Verdict:
-    reason, message, error = _cause(job, end), describe(end), _signature(end)
+    reason, message, error = _cause(job, end), in_a_line(describe(end)), _signature(end)
     progressed = job.advanced
     streak = 0 if progressed else job.streak
     allowed = job.recovery.max_retries

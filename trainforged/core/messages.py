@@ -48,6 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     advanced: bool = False  # this attempt got beyond what earlier ones had reached
     stopping_for: EndReason | None = None  # our order, while it is being obeyed
     last_error: str | None = None  # of the last failure, to see the same one twice
+    evidence: str | None = None  # of how it, or its newest attempt, ended: one line
     exit_code: int | None = None
     passed_since: float | None = None  # since when later jobs start before it
 

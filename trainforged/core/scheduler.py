@@ -16,6 +16,8 @@ from trainforge.spec import Resources
 from trainforge.states import WaitReason
 from trainforged.core import messages as m
 
+SPARE = 8  # one core in so many is for jobs without a GPU, unless jobs ask for cores by number
+
 
 class Free(msgspec.Struct, frozen=True, kw_only=True):
     """What can be given now. `gpus` in the order in which they are given."""
@@ -48,10 +50,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_cpu(gpus: int, machine: m.Machine, gpu_total: int) -> int:
-    """The machine's cores by share of its GPUs; one core for a job without a GPU."""
+    """The machine's cores by share of its GPUs, but for some that stay for jobs without one: those get
+    a core each, and neither kind waits for the other."""
     if gpus == 0 or gpu_total == 0:
         return 1
-    return max(1, machine.cpu * gpus // gpu_total)
+    spare = max(1, machine.cpu // SPARE)
+    return max(1, (machine.cpu - spare) * gpus // gpu_total)
 
 
 def needs(resources: Resources, gpus: int, machine: m.Machine, gpu_total: int) -> Needs:

@@ -178,7 +178,7 @@ class Daemon:
             files=files,
             environments=environments,
             library=library.ensure(self._state_dir),
-            job_dir=self._job_dir,
+            jobs_dir=self._state_dir / "jobs",
             simulated=inventory.simulated,
             output_limit=lambda: int(self._settings.limits.output),
         )
@@ -224,7 +224,12 @@ class Daemon:
             files=files,
             live=self._live,
             submissions=Submissions(
-                self._engine, self._store, files, user, project_limit=self._project_limit
+                self._engine,
+                self._store,
+                files,
+                user,
+                self._state_dir / "jobs",
+                project_limit=self._project_limit,
             ),
             views=views,
             devices=self._devices,

@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from trainforge.api import FileEntry, ShellState
-from trainforge.in_job.manifests import best_whole, newest_whole
 from trainforged.core import messages as m
-from trainforged.execution.durable import write as write_durably
+from trainforged.daemon.resuming import resume_point
+from trainforged.execution import durable
 from trainforged.execution.environments import Environments
 from trainforged.execution.errors import EnvironmentFailed, FilesError, NoSpace
 from trainforged.execution.files import Files
@@ -38,7 +38,7 @@ class Preparation:
         files: Files,
         environments: Environments,
         library: Path,
-        job_dir: Callable[[int], Path],
+        jobs_dir: Path,
         simulated: bool,
         output_limit: Callable[[], int],
     ) -> None:
@@ -46,7 +46,7 @@ class Preparation:
         self._files = files
         self._environments = environments
         self._library = library
-        self._job_dir = job_dir
+        self._jobs_dir = jobs_dir
         self._simulated = simulated
         self._output_limit = output_limit
         self._resumed: dict[tuple[int, int], str] = {}
@@ -64,7 +64,7 @@ class Preparation:
             shell = await asyncio.to_thread(self._shell, submission)
             cwd = await asyncio.to_thread(self._lay_out, order.job, submission, folder)
             python = await self._python(submission, shell, cwd, folder)
-            resume = await asyncio.to_thread(self._checkpoint, order.job, submission)
+            resume = await asyncio.to_thread(resume_point, self._jobs_dir, order.job, submission)
         except NoSpace as error:
             raise CannotStart(str(error)) from error
         except (FilesError, EnvironmentFailed) as error:
@@ -73,7 +73,7 @@ class Preparation:
             raise CannotStart(f"{error.filename or folder}: {error.strerror}") from error
         if resume is not None:
             self._resumed[order.job, order.attempt] = resume
-        home = self._job_dir(order.job)
+        home = self._jobs_dir / str(order.job)
         return launch(
             Setting(
                 order=order,
@@ -105,12 +105,11 @@ class Preparation:
 
     def _lay_out(self, job: int, submission: Submission, folder: Path) -> Path:
         """The job's and the attempt's folders; returns where the job runs."""
-        home = self._job_dir(job)
+        home = self._jobs_dir / str(job)
         (home / "checkpoints").mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spec = home / "spec.json"
-        if not spec.exists():
-            write_durably(str(spec), msgspec.json.format(msgspec.json.encode(submission.spec), indent=2))
+        spec = msgspec.json.format(msgspec.json.encode(submission.spec), indent=2)
+        durable.replace(f"{home}/spec.json", spec)  # for people; the truth is in the database
         if submission.manifest is None:
             if submission.workdir is None or not Path(submission.workdir).is_dir():
                 raise CannotStart(f"{submission.workdir}: the folder it runs in is gone", hopeless=True)
@@ -147,20 +146,6 @@ class Preparation:
             base = Path(current or "python3")
             built = await self._environments.ensure(base, cwd / requirements, say, shell.env)
         return str(built)
-
-    # ---- the checkpoint
-
-    def _checkpoint(self, job: int, submission: Submission) -> str | None:
-        """The job's own newest whole checkpoint, else the one of the job that it continues."""
-        own = newest_whole(str(self._job_dir(job) / "checkpoints"), verify=False)
-        if own is not None:
-            return own.path
-        if submission.resume_from is None:
-            return None
-        folder = str(self._job_dir(submission.resume_from) / "checkpoints")
-        best = best_whole(folder, verify=False) if submission.resume_best else None
-        found = best or newest_whole(folder, verify=False)
-        return found.path if found is not None else None
 
 
 def _link_checkpoints(project: Path, name: str, checkpoints: Path) -> None:

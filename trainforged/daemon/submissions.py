@@ -12,6 +12,7 @@ import datetime
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +21,9 @@ from trainforge.api import ErrorCode, ErrorDetail, FileEntry, RetryRequest, Shel
 from trainforge.jobfile.checks import SpecError, check
 from trainforge.jobfile.layers import updated
 from trainforge.spec import JobSpec
+from trainforge.states import JobState
 from trainforged.core import messages as m
+from trainforged.daemon import resuming
 from trainforged.daemon.engine import Engine
 from trainforged.execution.files import Files
 from trainforged.execution.manifest import check_manifest
@@ -56,6 +59,7 @@ class Submissions:
         store: JobStore,
         files: Files,
         user: str,
+        jobs_dir: Path,
         *,
         project_limit: Callable[[], int],
         clock: Callable[[], float] = time.time,
@@ -65,6 +69,7 @@ class Submissions:
         self._store = store
         self._files = files
         self._user = user
+        self._jobs_dir = jobs_dir
         self._clock = clock
         self._under_way: dict[str, tuple[tuple[str, ...], asyncio.Task[tuple[int, ...]]]] = {}
 
@@ -123,7 +128,7 @@ class Submissions:
     ) -> Submission:
         _check_place(request)
         if request.resume_from is not None:
-            await self._check_resume(request.resume_from)
+            await self._check_resume(request.resume_from, spec.schedule.after)
         shell = await self._put(request.shell, stored)
         manifest = None
         if request.files is not None:
@@ -161,9 +166,16 @@ class Submissions:
             stored[data] = await asyncio.to_thread(self._files.put_bytes, data)
         return stored[data]
 
-    async def _check_resume(self, job_id: int) -> None:
+    async def _check_resume(self, job_id: int, after: Sequence[int]) -> None:
+        """There is something to resume from, or there may be when the job's turn comes."""
         if await asyncio.to_thread(self._store.submission, job_id) is None:
             raise ApiProblem(ErrorCode.NO_SUCH_JOB, f"there is no job {job_id} to resume from")
+        found = await asyncio.to_thread(resuming.checkpoint, self._jobs_dir, job_id)
+        if found is None and job_id not in after:
+            message = f"job {job_id} has no whole checkpoint to resume from"
+            if job_id in self._engine.state.jobs:
+                message += f"; with --after {job_id} too, this job waits until it has succeeded"
+            raise ApiProblem(ErrorCode.CONFLICT, message)
 
     def _new_job(self, request: SubmitRequest, spec: JobSpec) -> m.NewJob:
         return m.NewJob(
@@ -208,6 +220,7 @@ class Submissions:
         old = await asyncio.to_thread(self._store.submission, job_id)
         if old is None:
             raise ApiProblem(ErrorCode.NO_SUCH_JOB, f"there is no job {job_id}")
+        self._check_ended(job_id)
         with _translated():
             spec = check(request.spec, now=self._now()) if request.spec is not None else old.spec
         spec = msgspec.structs.replace(spec, schedule=msgspec.structs.replace(spec.schedule, after=()))
@@ -218,7 +231,7 @@ class Submissions:
             files=request.files,
             shell=request.shell or ShellState(python=old.python, cwd=old.submit_dir, root=old.root),
             git=request.git or old.git,
-            resume_from=None if request.checkpoint == "none" else job_id,
+            resume_from=await self._source(job_id, old) if request.checkpoint != "none" else None,
         )
         if request.files is None and old.manifest is not None:
             submission = msgspec.structs.replace(old, spec=spec, request_id=request.request_id)
@@ -232,6 +245,16 @@ class Submissions:
         )
         event = m.Submitted(time=self._clock(), jobs=(self._new_job(fresh, spec),))
         return ids(await self._engine.ask(event, {request.request_id: submission}))
+
+    async def _source(self, job_id: int, old: Submission) -> int | None:
+        return await asyncio.to_thread(resuming.source, self._jobs_dir, job_id, old)
+
+    def _check_ended(self, job_id: int) -> None:
+        job = self._engine.state.jobs.get(job_id)
+        if job is not None and not job.state.ended:
+            held = job.state is JobState.HELD
+            advice = f"`tfctl release {job_id}` lets it go on" if held else "cancel it first"
+            raise ApiProblem(ErrorCode.CONFLICT, f"job {job_id} is {job.state}: {advice}")
 
 
 @contextlib.contextmanager

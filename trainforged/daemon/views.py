@@ -11,7 +11,6 @@ import msgspec
 from msgspec.structs import replace
 
 from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage
-from trainforge.states import JobState
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
 from trainforged.core.lifecycle import describe
@@ -61,7 +60,6 @@ class Views:
             git=submission.git,
             description=project.description,
             base_image=environment.base_image,
-            evidence=_evidence(job, attempts),
             progress=progress,
         )
         gpus = view.gpus or (attempts[-1].gpus if attempts else ())
@@ -81,7 +79,6 @@ class Views:
         git: Git | None = None,
         description: str = "",
         base_image: str | None = None,
-        evidence: str | None = None,
         progress: Progress | None = None,
     ) -> JobView:
         """The job as it stands in a list. `progress` is the last that was stored of it."""
@@ -107,7 +104,7 @@ class Views:
             git=git,
             progress=(self._progress(job.id) if job.state.live else None) or progress,
             usage=self._usage(job.id) if job.state.live else None,
-            why=explain.why(state, job, now, self._left, evidence or job.last_error),
+            why=explain.why(state, job, now, self._left),
             dir=str(self._jobs_dir / str(job.id)),
             elapsed=job.spent + (now - job.attempt_started_at if job.attempt_started_at else 0.0),
             time_limit=job.schedule.time_limit,
@@ -126,14 +123,6 @@ class Views:
     def _left(self, job_id: int) -> float | None:
         progress = self._progress(job_id)
         return progress.eta if progress is not None else None
-
-
-def _evidence(job: m.Job, attempts: Sequence[m.Attempt] | None) -> str | None:
-    """What the newest ended attempt left, in a sentence."""
-    ends = [attempt.end for attempt in attempts or () if attempt.end is not None]
-    if ends and job.state in (JobState.FAILED, JobState.BACKOFF):
-        return describe(ends[-1])
-    return job.last_error
 
 
 def _attempt(attempt: m.Attempt) -> AttemptView:
