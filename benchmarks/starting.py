@@ -32,7 +32,7 @@ def measure(scene: Scene) -> list[Figure]:
         _one_after_another(scene, daemon, "one after another, `true` on all GPUs", {"gpu": 2}),
         _one_after_another(scene, daemon, "one after another, `true` on all cores", {"gpu": 0, "cpu": 16}),
         _script(scene, daemon, 1, scene.times(15, 1)),
-        *([] if scene.quick else [_script(scene, daemon, 2, 7)]),
+        *([] if scene.quick else [_script(scene, daemon, 2, 9)]),
     ]
 
 
@@ -162,7 +162,7 @@ def _ranks_told(argv: Sequence[str], env: Mapping[str, str], told: Path, ranks: 
     """Seconds until the first instruction of the last rank."""
     began = time.time()
     timing.run(argv, env, told.parent)
-    timing.wait_until(lambda: len(_told(told)) == ranks, "every rank's first instruction", 120)
+    timing.wait_until(lambda: len(_told(told)) == ranks, "every rank's first instruction", 120, pause=0.05)
     moments = [float(path.read_text()) for path in _told(told)]
     for path in _told(told):
         path.unlink()
