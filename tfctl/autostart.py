@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from tfctl.failures import NO_DAEMON, Failure
 from trainforge.client.client import NoDaemon
-from trainforge.client.sockets import connect
+from trainforge.client.home import has_unfinished_jobs, state_dir
+from trainforge.client.sockets import chosen_socket, connect
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,40 +25,23 @@ UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/syste
 PATIENCE = 15.0  # seconds until it answers
 
 
-def state_dir() -> Path:
-    """Where a daemon of this user keeps everything."""
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "trainforge"
-
-
 def allowed(submitting: bool) -> bool:
     """Whether a daemon may be started: none is installed for the machine, and there is work for one."""
-    if os.environ.get("TRAINFORGE_SOCKET"):
+    if chosen_socket() is not None:
         return False
     if any(Path(folder, "trainforged.service").exists() for folder in UNITS):
         return False
     return submitting or has_unfinished_jobs(state_dir())
 
 
-def has_unfinished_jobs(folder: Path) -> bool:
-    """Whether a daemon that ran here left jobs that have not ended."""
-    database = folder / "trainforge.db"
-    if not database.exists():
-        return False
-    import sqlite3
-
-    query = "SELECT 1 FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1"
-    with contextlib.suppress(sqlite3.Error):
-        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2)
-        with contextlib.closing(connection):
-            return connection.execute(query).fetchone() is not None
-    return True  # it cannot be read: let the daemon say why
-
-
-def start(error: NoDaemon | None = None) -> int:
+def start() -> int:
     """Start a daemon and wait until it answers; its pid. Raises `Failure` with what it said."""
     import subprocess
 
+    chosen = chosen_socket()
+    if chosen is not None:
+        there = f"trainforged --socket {chosen}"
+        raise Failure(f"TRAINFORGE_SOCKET is set; unset it, or start a daemon there: {there}", NO_DAEMON)
     folder = state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = folder / "trainforged.log"
@@ -73,7 +57,7 @@ def start(error: NoDaemon | None = None) -> int:
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         )
     _await(process, log, began)
-    print(f"tfctl: started a daemon for {_user()}; {_survival()}", file=sys.stderr)
+    print(f"note: started a daemon for {_user()}; {_survival()}", file=sys.stderr)
     return process.pid
 
 

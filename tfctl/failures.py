@@ -18,6 +18,8 @@ def exit_code(error: Exception) -> int | None:
     from trainforge.client.client import ApiError, NoDaemon
     from trainforge.jobfile.mistakes import SpecError
 
+    if isinstance(error, Failure):
+        return error.code
     if isinstance(error, SpecError):
         return USAGE
     if isinstance(error, NoDaemon):
@@ -31,7 +33,11 @@ def exit_code(error: Exception) -> int | None:
 
 def described(error: Exception) -> list[str]:
     """The error in lines; of a refused job file, one for each mistake."""
+    from trainforge.client.client import NoDaemon
+    from trainforge.client.sockets import chosen_socket
     from trainforge.jobfile.mistakes import format_details
 
     details = getattr(error, "details", ())
+    if isinstance(error, NoDaemon) and chosen_socket() is None:
+        return [str(error), "tfctl daemon start starts one for you"]
     return format_details(details) if details else [str(error)]

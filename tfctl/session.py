@@ -20,10 +20,10 @@ def with_daemon(args: argparse.Namespace, use: Callable[[Client], T], *, submitt
     with Client() as client:
         try:
             return use(client)
-        except NoDaemon as error:
+        except NoDaemon:
             from tfctl import autostart
 
             if client.socket is not None or args.no_autostart or not autostart.allowed(submitting):
                 raise
-            autostart.start(error)
+            autostart.start()
             return use(client)

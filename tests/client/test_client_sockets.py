@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No daemon of the machine this runs on is found."""
     monkeypatch.delenv("TRAINFORGE_SOCKET", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(sockets, "SYSTEM_SOCKET", tmp_path / "system" / NAME)
     (tmp_path / "run").mkdir()
@@ -38,9 +41,9 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_order_of_places(tmp_path: Path) -> None:
     assert candidates() == (
-        tmp_path / "system" / NAME,
         tmp_path / "run" / "trainforge" / NAME,
         tmp_path / f"trainforge-{UID}" / NAME,
+        tmp_path / "system" / NAME,
     )
     assert user_socket() == tmp_path / "run" / "trainforge" / NAME
 
@@ -60,31 +63,77 @@ def test_without_a_runtime_folder_the_temporary_one_is_used(
     assert user_socket() == tmp_path / f"trainforge-{UID}" / NAME
 
 
-def test_the_first_that_answers_is_taken(tmp_path: Path) -> None:
+def keep_state(tmp_path: Path, *, pid: int = 1, states: Sequence[str] = ()) -> Path:
+    """This user's state folder, as a daemon with that pid leaves it that had jobs in these states."""
+    folder = tmp_path / "state" / "trainforge"
+    folder.mkdir(parents=True)
+    (folder / "lock").write_text(f"{pid:<20}\n")
+    with contextlib.closing(sqlite3.connect(folder / "trainforge.db")) as database, database:
+        database.execute("CREATE TABLE jobs (state TEXT)")
+        database.executemany("INSERT INTO jobs VALUES (?)", [(state,) for state in states])
+    return folder
+
+
+def test_this_users_own_is_taken_before_the_machines(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon) as nobody:
         find_socket()
     assert list(nobody.value.tried) == list(candidates())
 
-    last = tmp_path / f"trainforge-{UID}"
-    with Daemon(last / NAME):
-        assert find_socket() == last / NAME
-        with Daemon(tmp_path / "run" / "trainforge" / NAME) as nearer, Client(patience=0.1) as client:
-            assert find_socket() == nearer.path
+    system = tmp_path / "system" / NAME
+    with Daemon(system):
+        assert find_socket() == system
+        with Daemon(tmp_path / "run" / "trainforge" / NAME) as own, Client(patience=0.1) as client:
+            assert find_socket() == own.path
             client.status()
-            assert client.socket == nearer.path
-            nearer.stop()
+            assert client.socket == own.path
+            own.stop()
             with pytest.raises(NoDaemon):  # not another daemon all of a sudden
                 client.status()
+        assert find_socket() == system
+
+
+def test_while_jobs_are_unfinished_no_other_daemon_is_talked_to(tmp_path: Path) -> None:
+    folder = keep_state(tmp_path, states=("succeeded", "held"))
+    for place in candidates():
+        with Daemon(place), pytest.raises(NoDaemon, match=f"other than that of your .* {folder}"):
+            find_socket()
+    (folder / "lock").write_text(f"{os.getpid():<20}\n")
+    for place in candidates():
+        with Daemon(place):
+            assert find_socket() == place
+
+
+def test_ended_jobs_bind_nobody(tmp_path: Path) -> None:
+    keep_state(tmp_path, states=("succeeded", "failed", "cancelled"))
+    with Daemon(tmp_path / "system" / NAME) as machine:
+        assert find_socket() == machine.path
+
+
+def test_a_daemon_in_the_temporary_folder_is_ours_if_its_state_is(tmp_path: Path) -> None:
+    with Daemon(tmp_path / f"trainforge-{UID}" / NAME) as daemon:
+        with pytest.raises(NoDaemon, match="with another state folder"):
+            find_socket()
+        keep_state(tmp_path, pid=os.getpid())
+        assert find_socket() == daemon.path
+
+
+def test_a_chosen_daemon_is_talked_to_whatever_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_state(tmp_path, states=("held",))
+    with Daemon(tmp_path / "chosen") as daemon:
+        monkeypatch.setenv("TRAINFORGE_SOCKET", str(daemon.path))
+        assert find_socket() == daemon.path
 
 
 def test_a_dead_socket_is_passed_over(tmp_path: Path) -> None:
-    system = tmp_path / "system" / NAME
-    with Daemon(system) as daemon:
-        os.link(system, tmp_path / "kept")
+    own = tmp_path / "run" / "trainforge" / NAME
+    with Daemon(own) as daemon:
+        os.link(own, tmp_path / "kept")
         daemon.stop()
-    os.rename(tmp_path / "kept", system)
+    os.rename(tmp_path / "kept", own)
 
-    with Daemon(tmp_path / "run" / "trainforge" / NAME) as daemon:
+    with Daemon(tmp_path / "system" / NAME) as daemon:
         assert find_socket() == daemon.path
 
 
@@ -113,6 +162,7 @@ def test_what_the_client_imports() -> None:
     assert "trainforge.client.client" in loaded
     assert not loaded & {
         "aiohttp", "asyncio", "concurrent.futures", "dataclasses", "email", "http", "http.client", "json",
-        "logging", "multiprocessing", "psutil", "rich", "ssl", "subprocess", "tempfile", "threading",
-        "trainforge.client.events", "trainforge.client.waiting", "trainforged", "urllib.request", "yaml",
+        "logging", "multiprocessing", "psutil", "rich", "sqlite3", "ssl", "subprocess", "tempfile",
+        "threading", "trainforge.client.events", "trainforge.client.waiting", "trainforged",
+        "urllib.request", "yaml",
     }  # fmt: skip

@@ -9,8 +9,9 @@ import signal
 from tfctl import autostart
 from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure
 from tfctl.output import print_json
-from tfctl.render.figures import duration, size
+from tfctl.render.figures import counted, duration, size
 from trainforge.api import StatusAnswer
+from trainforge.client import sockets
 from trainforge.client.client import Client, NoDaemon
 
 PATIENCE = 10.0  # seconds for an orderly stop
@@ -30,12 +31,14 @@ def run(args: argparse.Namespace) -> int:
             status = client.status()
         except NoDaemon as error:
             return _without(args, error)
+        if args.action == "stop" and client.socket == sockets.SYSTEM_SOCKET:
+            raise Failure("the daemon is the machine's: systemctl stop trainforged", NOT_ALLOWED)
     return {"start": _already, "stop": _stop, "status": _show}[args.action](args, status)
 
 
 def _without(args: argparse.Namespace, error: NoDaemon) -> int:
     if args.action == "start":
-        autostart.start(error)
+        autostart.start()
         return 0
     if args.action == "stop":
         print("no daemon runs")
@@ -45,7 +48,7 @@ def _without(args: argparse.Namespace, error: NoDaemon) -> int:
 
 
 def _already(args: argparse.Namespace, status: StatusAnswer) -> int:
-    print(f"the daemon runs already (pid {status.pid})")
+    print(f"the daemon runs already (pid {status.pid}, state in {status.state_dir})")
     return 0
 
 
@@ -58,7 +61,8 @@ def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
     if not _ended(descriptor):
         raise Failure(f"the daemon (pid {status.pid}) has not stopped after {PATIENCE:.0f} s", 1)
     live = status.jobs.starting + status.jobs.running + status.jobs.stopping
-    print(f"stopped the daemon{f'; {live} running jobs go on' if live else ''}")
+    goes_on = f"; {counted(live, 'running job')} {'goes' if live == 1 else 'go'} on" if live else ""
+    print(f"stopped the daemon{goes_on}")
     return 0
 
 

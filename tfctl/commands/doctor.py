@@ -7,10 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from tfctl import autostart
-from tfctl.render.figures import size
+from tfctl.render.figures import counted, size
+from trainforge.api import GpuList, StatusAnswer
+from trainforge.client import home
 from trainforge.client.client import Client, NoDaemon
 
 LITTLE_ROOM = 5 * 2**30  # bytes; a few checkpoints of a small model
@@ -70,18 +72,6 @@ def _tools() -> Iterator[Finding]:
     yield Finding("uv", uv or "not installed: environment.python: isolated uses venv and pip, more slowly")
 
 
-def _room() -> Iterator[Finding]:
-    folder = autostart.state_dir()
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    fix = "make room, or move it with --state-dir" if free < LITTLE_ROOM else ""
-    yield Finding("state", f"{folder}: {size(free)} free", fix)
-    if folder.exists() and folder.stat().st_mode & 0o077:
-        yield Finding("state", f"{folder} can be read by others", f"chmod 700 {folder}")
-
-
 def _limits() -> Iterator[Finding]:
     processes = os.sysconf("SC_CHILD_MAX")
     if 0 < processes < 1024:
@@ -95,11 +85,35 @@ def _daemon() -> Iterator[Finding]:
             gpus = client.gpus()
         except NoDaemon as error:
             yield Finding("daemon", f"none runs ({error})", "tfctl daemon start, or the first tfctl submit")
+            yield from _state(home.state_dir(), None)
             return
     yield Finding("daemon", f"{status.version}, pid {status.pid}, at {client.socket}")
-    kind = "simulated " if status.simulated else ""
+    yield from _state(Path(status.state_dir), status.disk_free)
+    yield from _gpus(gpus, status)
+
+
+def _state(folder: Path, free: int | None) -> Iterator[Finding]:
+    """The daemon's state folder, or the one that a daemon of this user would have."""
+    if free is None:
+        place = folder
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+    fix = "make room, or move it with --state-dir" if free < LITTLE_ROOM else ""
+    yield Finding("state", f"{folder}: {size(free)} free", fix)
+    if folder.exists() and folder.stat().st_mode & 0o077:
+        yield Finding("state", f"{folder} can be read by others", f"chmod 700 {folder}")
+    if folder != home.state_dir() and home.has_unfinished_jobs(home.state_dir()):
+        fix = "unset TRAINFORGE_SOCKET; tfctl daemon start"
+        yield Finding(
+            "state", f"{home.state_dir()} holds unfinished jobs that this daemon does not have", fix
+        )
+
+
+def _gpus(gpus: GpuList, status: StatusAnswer) -> Iterator[Finding]:
     if gpus.gpus or gpus.problem is None:
-        yield Finding("gpus", f"{len(gpus.gpus)} {kind}GPUs, {status.gpus_free} free")
+        kind = "simulated GPU" if status.simulated else "GPU"
+        yield Finding("gpus", f"{counted(len(gpus.gpus), kind)}, {status.gpus_free} free")
     else:
         fix = "install the NVIDIA driver, or try everything with trainforged --simulate-gpus 2"
         yield Finding("gpus", gpus.problem, fix)
@@ -110,4 +124,4 @@ def _daemon() -> Iterator[Finding]:
             )
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _jobs_python, _tools, _room, _limits, _daemon)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _jobs_python, _tools, _limits, _daemon)

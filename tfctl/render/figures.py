@@ -53,6 +53,11 @@ def clock(moment: datetime.datetime | None) -> str:
     return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def metric(value: float | None) -> str:
     """Four significant digits; `nan` for a value that is none."""
     if value is None:

@@ -1,6 +1,8 @@
 """Where the daemon is: which sockets a client tries, in which order, and how it connects.
 
-`$TRAINFORGE_SOCKET` alone where it is set; else the machine's daemon, then this user's own.
+`$TRAINFORGE_SOCKET` alone where it is set. Else this user's own daemon where one answers, else the
+machine's. While this user's state folder holds unfinished jobs, the daemon of that folder is the only one:
+orders meant for it never reach another, which gives its jobs the same numbers.
 """
 
 from __future__ import annotations
@@ -8,9 +10,12 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from trainforge.client import home
 
 NAME = "trainforged.sock"
 SYSTEM_SOCKET = Path("/run/trainforge") / NAME
@@ -30,11 +35,16 @@ class NoDaemon(Exception):
 
 def candidates() -> tuple[Path, ...]:
     """The sockets to try, in order."""
+    chosen = chosen_socket()
+    if chosen is not None:
+        return (chosen,)
+    return tuple(dict.fromkeys((user_socket(), _temporary_folder() / NAME, SYSTEM_SOCKET)))
+
+
+def chosen_socket() -> Path | None:
+    """`$TRAINFORGE_SOCKET`."""
     chosen = os.environ.get("TRAINFORGE_SOCKET")
-    if chosen:
-        return (Path(chosen),)
-    places = [SYSTEM_SOCKET, user_socket(), _temporary_folder() / NAME]
-    return tuple(dict.fromkeys(places))
+    return Path(chosen) if chosen else None
 
 
 def user_socket() -> Path:
@@ -53,18 +63,48 @@ def find_socket() -> Path:
 
 
 def connect(path: Path | None, timeout: float) -> tuple[socket.socket, Path]:
-    """A connection to the daemon at `path`, or else at the first of the candidates that answers.
+    """A connection to the daemon at `path`, or else to the first of the candidates that answers and is
+    not another than the one that has this user's jobs.
 
     `timeout` (seconds) is also that of the socket. Raises NoDaemon.
     """
     tried: dict[Path, str] = {}
+    path = path or chosen_socket()
     for place in candidates() if path is None else (path,):
         try:
             check_private(place)
-            return _connect(place, timeout), place
+            sock = _connect(place, timeout)
         except OSError as error:
             tried[place] = error.strerror or str(error) or type(error).__name__
+            continue
+        refusal = None if path is not None else _not_ours(sock, place)
+        if refusal is None:
+            return sock, place
+        sock.close()
+        tried[place] = refusal
     raise NoDaemon(tried)
+
+
+def _not_ours(sock: socket.socket, place: Path) -> str | None:
+    """Why the daemon that was found is not to be talked to; None where it is.
+
+    Below the temporary directory a daemon of this user listens that was started without a runtime
+    folder: in this shell it is the right one only if it keeps this shell's state folder.
+    """
+    folder = home.state_dir()
+    if _peer(sock) == home.holder(folder):
+        return None
+    if home.has_unfinished_jobs(folder):
+        return f"a daemon other than that of your unfinished jobs in {folder}"
+    if place.parent == _temporary_folder() and place != user_socket():
+        return "a daemon with another state folder"
+    return None
+
+
+def _peer(sock: socket.socket) -> int:
+    """The pid of the process that listens; see `struct ucred` in unix(7)."""
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(found[:4], sys.byteorder, signed=True)
 
 
 def check_private(place: Path) -> None:

@@ -1,0 +1,37 @@
+"""This user's state folder, as far as a client looks into it: who has it, and whether work is left in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def state_dir() -> Path:
+    """Where a daemon of this user keeps everything."""
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "trainforge"
+
+
+def holder(folder: Path) -> int | None:
+    """The pid of the daemon that uses the folder, or used it last."""
+    try:
+        text = (folder / "lock").read_text().strip()
+    except (OSError, UnicodeError):
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def has_unfinished_jobs(folder: Path) -> bool:
+    """Whether a daemon that ran here left jobs that have not ended."""
+    database = folder / "trainforge.db"
+    if not database.exists():
+        return False
+    import sqlite3
+
+    query = "SELECT 1 FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1"
+    with contextlib.suppress(sqlite3.Error):
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2)
+        with contextlib.closing(connection):
+            return connection.execute(query).fetchone() is not None
+    return True  # it cannot be read: let the daemon say why
