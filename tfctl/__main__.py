@@ -42,6 +42,25 @@ COMMANDS = {
     "completion": "print a completion script for the shell",
 }
 ALIASES = {"push": "submit", "ps": "status", "ls": "status"}
+ELSEWHERE = {  # what other tools call it
+    "add": "submit",
+    "delete": "rm",
+    "info": "status",
+    "kill": "cancel",
+    "list": "status",
+    "queue": "status, or submit",
+    "remove": "rm",
+    "restart": "retry",
+    "resume": "release, or retry",
+    "run": "submit",
+    "sbatch": "submit",
+    "scancel": "cancel",
+    "show": "status",
+    "squeue": "status",
+    "start": "submit, or daemon start",
+    "stop": "cancel, or daemon stop",
+    "tail": "logs -f",
+}
 NOT_YET = {"yield": "hand back GPUs", "dashboard": "the web page", "drain": "take a GPU out", "undrain": ""}
 
 
@@ -94,7 +113,7 @@ def _dispatch(args: list[str]) -> int:
     if name in NOT_YET:
         raise Failure(f"{name} is not yet built")
     if name not in COMMANDS:
-        raise Failure(f"there is no command {args[0]!r}{_suggestion(args[0])}; see tfctl --help")
+        raise Failure(f"there is no command {args[0]!r}; {_suggestion(args[0])}")
     module = importlib.import_module(f"tfctl.commands.{name}")
     return run(module, args[0], args[1:])
 
@@ -109,9 +128,12 @@ def run(module: Any, name: str, args: list[str]) -> int:
     )
     module.arguments(parser)
     parser.add_argument("--no-autostart", action="store_true", help="do not start a daemon if there is none")
-    parsed = parser.parse_args(args)
+    parsed, left = parser.parse_known_args(args)
     if words:
         parsed.words = words
+    if left:
+        hint = module.hint(args, left, parsed) if hasattr(module, "hint") else ""
+        parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
     result: int = module.run(parsed)
     return result
 
@@ -133,8 +155,10 @@ def overview() -> str:
 def _suggestion(word: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(word, [*COMMANDS, *ALIASES], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = (
+        [ELSEWHERE[word]] if word in ELSEWHERE else difflib.get_close_matches(word, [*COMMANDS, *ALIASES], 1)
+    )
+    return f"did you mean {near[0]}?" if near else "see tfctl --help"
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 
 from tfctl.failures import Failure
-from tfctl.render.figures import size
+from tfctl.render.figures import counted, size
 from tfctl.targets import Target, spoken
 from trainforge.client.client import Client
+from trainforge.jobfile.layers import Point
+from trainforge.jobfile.mistakes import Mistakes
+from trainforge.jobfile.tree import Fields, Tree, to_plain
 from trainforge.project.freeze import FileChanged, FreezeError, Frozen, FrozenTooLarge
 from trainforge.project.freeze import freeze as freeze_folder
 from trainforge.spec import JobSpec
@@ -94,6 +97,30 @@ def check_requirements(target: Target, spec: JobSpec) -> None:
         )
 
 
+def check_python(tree: Tree) -> None:
+    """Refuse a job whose interpreter is not there to be run. Raises `SpecError`."""
+    section = tree.root.entries.get("environment")
+    entries = section.value.entries if section is not None and isinstance(section.value, Fields) else {}
+    path = to_plain(entries["python"].value) if "python" in entries else None
+    if not isinstance(path, str) or not path.startswith("/"):
+        return
+    if os.path.isfile(path) and os.access(path, os.X_OK):
+        return
+    mistakes = Mistakes()
+    inside = os.path.join(path, "bin", "python")
+    hint = f"; did you mean {inside}?" if os.path.exists(inside) else ""
+    mistakes.add(
+        "environment.python", f"{path} is not an interpreter that can be run{hint}", entries["python"]
+    )
+    mistakes.raise_any()
+
+
+def varied(point: Point) -> str:
+    """What sets a job of a grid apart, to stand behind its name."""
+    values = spoken([f"{name}={value}" for name, value in point.values])
+    return f": {values}" if values else ""
+
+
 def say_about(target: Target, spec: JobSpec, frozen: Frozen | None) -> None:
     """On stderr, what the user would not expect."""
     if frozen is None:
@@ -109,17 +136,18 @@ def say_about(target: Target, spec: JobSpec, frozen: Frozen | None) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"tfctl: {text}", file=sys.stderr)
+    print(f"note: {text}", file=sys.stderr)
 
 
-def summary(target: Target, specs: Sequence[JobSpec], frozen: Frozen | None) -> str:
+def summary(target: Target, points: Sequence[Point], specs: Sequence[JobSpec], frozen: Frozen | None) -> str:
     """What would be queued, for `--dry-run`."""
     lines = []
-    for spec in specs:
+    for point, spec in zip(points, specs, strict=True):
         what = spec.training.script or spoken(spec.training.command or ())
-        lines.append(f"would submit {spec.project.name}: {what}, gpu {spec.resources.gpu}")
+        lines.append(f"would submit {spec.project.name}: {what}, gpu {spec.resources.gpu}{varied(point)}")
     if frozen is not None:
-        lines.append(f"frozen from {target.root}: {len(frozen.entries)} files, {size(frozen.size)}")
+        files = counted(len(frozen.entries), "file")
+        lines.append(f"frozen from {target.root}: {files}, {size(frozen.size)}")
         lines += [f"  {entry.path}" for entry in frozen.entries[:20]]
         if len(frozen.entries) > 20:
             lines.append(f"  and {len(frozen.entries) - 20} more")

@@ -2,6 +2,9 @@
 
 A folder stands for its `trainforge.yaml`; a job file for itself; a script for a job of its own; `-f`
 files lie over it, flags over them. Without any of these, the current folder is meant.
+
+Words behind `--` are the arguments of a script. Otherwise they are a command: run in place in the
+current folder or, where a project is named, in that project, frozen as ever.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import msgspec
 
 from tfctl.failures import Failure
 from trainforge.jobfile.layers import Setting, load, setting
-from trainforge.jobfile.tree import Tree
+from trainforge.jobfile.tree import Tree, to_plain
 
 JOB_FILE = "trainforge.yaml"
 FLAGS = {
@@ -44,22 +47,62 @@ def read_target(args: argparse.Namespace, words: Sequence[str], after: Sequence[
     what, base = args.target, None
     files, root = list(args.file), os.getcwd()
     script = what is not None and what.endswith(".py") and not os.path.isdir(what)
-    if what is not None and os.path.isdir(what):
-        root = os.path.abspath(what)
-        files = [*_job_file_in(what, needed=not words), *files]
-    elif script:
+    in_place = False
+    if script:
         base = _script_base(what, words)
+        in_place = not files and not _in_git(root)
     elif what is not None:
-        if not os.path.exists(what):
-            raise Failure(f"{what}: no such folder, job file or script")
-        files = [what, *files]
-    elif not files and not words:
-        files = _job_file_in(".", needed=True)
-    if words and not script:
-        base = None if files else _command_base(words)
-    tree = load(files, base=base, over=_settings(args, words, script, after), sets=args.set, envs=args.env)
-    lone = script and not files and not _in_git(root)
-    return Target(tree=tree, root=root, in_place=lone or bool(words and not script))
+        _refuse_arguments(what, words)
+        if os.path.isdir(what):
+            root = os.path.abspath(what)
+            files = [*_job_file_in(what, needed=not files), *files]
+        else:
+            files = [_existing(what), *files]
+    elif words:
+        base, in_place = _command_base(words), True
+    else:
+        files = _over_this_folder(files)
+    over = _settings(args, [] if script else words, after, keep_requirements=not in_place)
+    tree = load(files, base=base, over=over, sets=args.set, envs=args.env)
+    return Target(tree=tree, root=root, in_place=in_place)
+
+
+def _existing(path: str) -> str:
+    if os.path.exists(path):
+        return path
+    import shutil
+
+    hint = f"; a command goes behind --: tfctl submit -- {path}" if shutil.which(path) else ""
+    raise Failure(f"{path}: no such folder, job file or script{hint}")
+
+
+def _refuse_arguments(what: str, words: Sequence[str]) -> None:
+    """A project's script has its arguments in the job file, where they are seen."""
+    if words and words[0].startswith("-"):
+        raise Failure(
+            f"{words[0]}: behind -- stands a command to run in {what}; arguments for its script: "
+            f'--set "training.args={list(words)!r}"'
+        )
+
+
+def _over_this_folder(files: list[str]) -> list[str]:
+    """The `-f` files, over this folder's job file unless they are a whole one together, or name it."""
+    if not files:
+        return _job_file_in(".", needed=True)
+    here = _job_file_in(".", needed=False)
+    if not here or os.path.abspath(JOB_FILE) in map(os.path.abspath, files) or _whole(files):
+        return files
+    return [*here, *files]
+
+
+def _whole(files: Sequence[str]) -> bool:
+    """Whether the files say what to run, and under which name."""
+    root = to_plain(load(files).root)
+    project, training = (
+        section if isinstance(section, dict) else {}
+        for section in (root.get("project"), root.get("training"))
+    )
+    return bool(project.get("name") and (training.get("script") or training.get("command")))
 
 
 def _job_file_in(folder: str, *, needed: bool) -> list[str]:
@@ -96,7 +139,7 @@ def _name_from(text: str) -> str:
 
 
 def _settings(
-    args: argparse.Namespace, words: Sequence[str], script: bool, after: Sequence[int]
+    args: argparse.Namespace, command: Sequence[str], after: Sequence[int], *, keep_requirements: bool
 ) -> list[Setting]:
     out = []
     for flag, path in FLAGS.items():
@@ -105,9 +148,10 @@ def _settings(
             out.append(setting(path, value, "--" + flag.replace("_", "-")))
     if after:
         out.append(setting("schedule.after", [str(job) for job in after], "--after"))
-    if words and not script:
-        out += [setting("training.command", list(words), "--"), setting("training.script", None, "--")]
-        out += [setting(f"training.{key}", None, "--") for key in ("args", "requirements")]
+    if command:
+        out += [setting("training.command", list(command), "--")]
+        replaced = ("script", "args") if keep_requirements else ("script", "args", "requirements")
+        out += [setting(f"training.{key}", None, "--") for key in replaced]
     return out
 
 

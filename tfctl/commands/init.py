@@ -32,13 +32,15 @@ def run(args: argparse.Namespace) -> int:
         raise Failure(f"--name: expected a letter, then letters, digits, dots and dashes, found {name!r}")
     folder.mkdir(parents=True, exist_ok=True)
     existed = (folder / "trainforge.yaml").exists() and not args.force
-    written = list(_write(template(args.template), folder, args.force))
+    job_file = folder / "trainforge.yaml"
+    for path, is_new in _write(template(args.template), folder, args.force):
+        renamed = ", but for project.name" if path == job_file and existed and args.name else ""
+        print(f"wrote {path}" if is_new else f"kept {path}{renamed}")
     if not existed or args.name:
-        _set_name(folder / "trainforge.yaml", name)
-    for path in written:
-        print(f"wrote {path}")
+        _set_name(job_file, name)
     where = "" if args.folder == "." else f" {args.folder}"
-    print(f"project {name} is ready; queue it with: tfctl submit{where}")
+    what = f"project {name}" if args.name or not existed else "the project"
+    print(f"{what} is ready; queue it with: tfctl submit{where}")
     return 0
 
 
@@ -57,8 +59,8 @@ def template(name: str) -> Path:
     raise Failure(f"the template {name} is not part of this installation ({data})", 1)
 
 
-def _write(source: Path, target: Path, force: bool) -> Iterator[Path]:
-    """Copy what is missing (with `force`: everything); yields what was written."""
+def _write(source: Path, target: Path, force: bool) -> Iterator[tuple[Path, bool]]:
+    """Copy what is missing (with `force`: everything); yields each file, and whether it was written."""
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(set(folders) - LEFT_OUT(folder, folders))
         if Path(folder) == source / "data":  # its contents are the user's own
@@ -66,11 +68,11 @@ def _write(source: Path, target: Path, force: bool) -> Iterator[Path]:
         for file in sorted(set(files) - LEFT_OUT(folder, files)):
             path = Path(folder, file)
             goal = target / path.relative_to(source)
-            if goal.exists() and not force:
-                continue
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, goal)
-            yield goal
+            write = force or not goal.exists()
+            if write:
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, goal)
+            yield goal, write
 
 
 def _set_name(job_file: Path, name: str) -> None:

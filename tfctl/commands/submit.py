@@ -1,7 +1,8 @@
 """Queue a job: a project folder, a job file, a script, or a command behind `--`.
 
 A project is frozen: the job runs the code as it is now, whatever is edited later. A command, or a
-script without a job file outside git, runs in place. Behind a script, `--` gives its arguments.
+script without a job file outside git, runs in place. Behind a script, `--` gives its arguments; behind
+a folder or job file, a command to run in that project.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from tfctl.failures import Failure
 from tfctl.output import print_json
 from tfctl.selection import select, select_one
 from tfctl.session import with_daemon
-from tfctl.targets import Target, read_target
+from tfctl.targets import Target, read_target, spoken
 from trainforge.api import JobView, ShellState, SubmitRequest
 from trainforge.client.client import Client
 from trainforge.jobfile.checks import check_all
-from trainforge.jobfile.layers import grid
+from trainforge.jobfile.layers import Point, grid
 from trainforge.spec import JobSpec
 
 
@@ -60,15 +61,43 @@ def split(args: list[str]) -> tuple[list[str], list[str]]:
     return args[:at], args[at + 1 :]
 
 
+def hint(args: list[str], left: list[str], parsed: argparse.Namespace) -> str:
+    """What was meant by words that are left over: arguments of a script, or a command, without `--`."""
+    target = parsed.target
+    if target is None or parsed.words or os.path.isdir(target):
+        return ""
+    if target.endswith(".py"):
+        words, what = [*_without(args, left), "--", *left], "a script's arguments go"
+    elif not os.path.exists(target):
+        at = args.index(target)
+        words, what = [*args[:at], "--", *args[at:]], "a command goes"
+    else:
+        return ""
+    return f"; {what} behind --: tfctl submit {spoken(words)}"
+
+
+def _without(args: list[str], left: list[str]) -> list[str]:
+    """`args` but for `left`, which stands in them in the same order."""
+    rest = iter(left)
+    following = next(rest, None)
+    kept = []
+    for word in args:
+        if word == following:
+            following = next(rest, None)
+        else:
+            kept.append(word)
+    return kept
+
+
 def run(args: argparse.Namespace) -> int:
     if args.dry_run and not args.after and not args.resume_from:
         return _dry_run(args, ())
-    jobs = with_daemon(args, lambda client: _submit(client, args), submitting=True)
+    jobs, points = with_daemon(args, lambda client: _submit(client, args), submitting=True)
     if args.json:
         print_json(jobs[0] if not args.sweep else jobs)
     else:
-        for job in jobs:
-            print(f"submitted job {job.id} ({job.name})")
+        for job, point in zip(jobs, points, strict=True):
+            print(f"submitted job {job.id} ({job.name}){projects.varied(point)}")
     if not args.follow or not jobs:
         return 0
     sys.stdout.flush()
@@ -77,13 +106,13 @@ def run(args: argparse.Namespace) -> int:
     return follow(args, jobs[-1].id)
 
 
-def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
+def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ...], tuple[Point, ...]]:
     after = select(client, args.after)
     resume = select_one(client, args.resume_from) if args.resume_from else None
     if args.dry_run:
         _dry_run(args, after)
-        return ()
-    target, specs = _read(args, after)
+        return (), ()
+    target, points, specs = _read(args, after)
     projects.check_requirements(target, specs[0])
     frozen = None if target.in_place else projects.upload(client, target, specs[0])
     shell = shell_state(target)
@@ -103,25 +132,30 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[JobView, ...]:
         ]
     )
     projects.say_about(target, specs[0], frozen)
-    return jobs
+    return jobs, points
 
 
-def _read(args: argparse.Namespace, after: Sequence[int]) -> tuple[Target, tuple[JobSpec, ...]]:
+def _read(
+    args: argparse.Namespace, after: Sequence[int]
+) -> tuple[Target, tuple[Point, ...], tuple[JobSpec, ...]]:
     target = read_target(args, args.words, after)
     points = grid(target.tree, args.sweep)
     now = datetime.datetime.now().astimezone()
-    return target, check_all([point.tree for point in points], now=now)
+    specs = check_all([point.tree for point in points], now=now)
+    for point in points:
+        projects.check_python(point.tree)
+    return target, points, specs
 
 
 def _dry_run(args: argparse.Namespace, after: Sequence[int]) -> int:
-    target, specs = _read(args, after)
+    target, points, specs = _read(args, after)
     frozen = None if target.in_place else projects.freeze(target, specs[0])
     projects.say_about(target, specs[0], frozen)
     projects.check_requirements(target, specs[0])
     if args.json:
         print_json(specs if args.sweep else specs[0])
     else:
-        print(projects.summary(target, specs, frozen))
+        print(projects.summary(target, points, specs, frozen))
     return 0
 
 
