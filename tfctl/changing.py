@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 
 from tfctl.failures import exit_code
+from tfctl.render.words import one_line
 from tfctl.selection import select
 from tfctl.session import with_daemon
 from trainforge.api import JobView
@@ -26,10 +28,16 @@ def change_each(
             try:
                 view = change(client, job)
             except ApiError as error:
-                print(f"tfctl: job {job}: {error}", file=sys.stderr)
+                print(f"tfctl: {refused(job, error)}", file=sys.stderr)
                 worst = max(worst, exit_code(error) or 0)
             else:
-                print(done(view) if done is not None else f"job {view.id} ({view.name}): {view.why}")
+                print(done(view) if done is not None else f"job {view.id} ({view.name}) {one_line(view.why)}")
         return worst
 
     return with_daemon(args, each)
+
+
+def refused(job: int, error: Exception) -> str:
+    """What was refused for the job, which the daemon's own sentence mostly names."""
+    named = re.search(rf"\b{job}\b", str(error))
+    return str(error) if named else f"job {job}: {error}"

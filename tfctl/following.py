@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tfctl.output import to_terminal
 from tfctl.render.jobs import latest, position
+from tfctl.render.words import one_line
 from trainforge.api import JobProgress, JobView, Progress
 from trainforge.client.client import Client, NoDaemon
 from trainforge.states import JobState
@@ -32,7 +33,7 @@ def follow(args: argparse.Namespace, job: int) -> int:
     except KeyboardInterrupt:
         print(f"\njob {job} goes on; tfctl logs {job} -f shows it again", file=sys.stderr)
         return 130
-    print(f"job {job} ({ended.name}) {ended.why}{_result(ended)}")
+    print(f"job {job} ({ended.name}) {one_line(ended.why)}{_result(ended)}")
     return 0 if ended.state is JobState.SUCCEEDED else 1
 
 

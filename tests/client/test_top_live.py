@@ -210,7 +210,7 @@ def test_without_a_terminal_it_prints_a_snapshot(daemon: Daemon) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     tables = done.stdout.split("\n\n")
-    assert tables[0] == "1 GPUs, 1 free; 2 running, 1 waiting; 8 of 8 cores free, 100 B of memory free"
+    assert tables[0] == "1 GPU, 1 free; 2 running, 1 waiting; 8 of 8 cores free, 100 B of memory free"
     assert [line.split()[0] for line in tables[1].splitlines()] == ["GPU", "0"]
     assert [line.split()[:2] for line in tables[2].splitlines()] == [
         ["JOB", "NAME"],

@@ -20,10 +20,10 @@ from tests.client.topping import (
     screen,
     training,
 )  # fmt: skip
+from tfctl.render.words import reason
 from tfctl.top.control import View
 from tfctl.top.frame import Size, frame
 from tfctl.top.known import CurvesSeen, GpusSeen
-from tfctl.top.panes.queue import shortened
 from trainforge.api import GpuList, JobProgress, JobView, MetricsAnswer, Progress, Series
 from trainforge.states import JobState
 
@@ -140,12 +140,12 @@ def test_events_say_what_came_of_attempts() -> None:
         ("is about to start", 40, "about to start"),
         (WHY, 50, "4 GPUs: 2 free; job 11 holds GPU 2, 3 …"),
         (WHY, 30, "4 GPUs: 2 free …"),
-        ("starts again in 10 s: something long without a pause in it", 20, "starts again in 10 …"),
+        ("starts again in 10 s: something long without a pause in it", 20, "starts again in 10…"),
     ],
 )  # fmt: skip
 def test_reasons_are_cut_where_a_thought_ends(why: str, width: int, short: str) -> None:
-    assert shortened(why, width) == short
-    assert len(shortened(why, width)) <= width
+    assert reason(why, width) == short
+    assert len(reason(why, width)) <= width
 
 
 def test_curves_of_the_chosen_job_stand_below_a_short_queue() -> None:

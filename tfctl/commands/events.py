@@ -6,6 +6,7 @@ import argparse
 
 from tfctl.output import print_json
 from tfctl.render.figures import clock
+from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.api import EventView
@@ -42,4 +43,4 @@ def _show(event: EventView, as_json: bool) -> None:
         print_json(event)
         return
     job = f"job {event.job}" if event.job is not None else ""
-    print(f"{clock(event.time):<16}  {job:<9}  {event.type:<16}  {event.message}", flush=True)
+    print(f"{clock(event.time):<16}  {job:<9}  {event.type:<16}  {one_line(event.message)}", flush=True)

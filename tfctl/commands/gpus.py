@@ -7,6 +7,7 @@ import argparse
 from tfctl.output import print_json
 from tfctl.render.figures import size
 from tfctl.render.plain import table
+from tfctl.render.words import one_line
 from tfctl.session import with_daemon
 from trainforge.api import GpuView
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         print(table(HEADING, [_row(gpu) for gpu in answer.gpus], right=(0, 3, 4, 6, 7)))
         for gpu in answer.gpus:
             if gpu.reason is not None:
-                print(f"GPU {gpu.index} ({gpu.state}): {gpu.reason}")
+                print(f"GPU {gpu.index} ({gpu.state}): {one_line(gpu.reason)}")
     else:
         print(f"no GPUs: {answer.problem or 'the driver sees none'}; tfctl doctor says more")
     return 0

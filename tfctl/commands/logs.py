@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 
 from tfctl.failures import Failure
 from tfctl.selection import job_argument, select_one
@@ -29,10 +30,17 @@ def _logs(client: Client, args: argparse.Namespace) -> int:
     job = select_one(client, args.job)
     chunks = client.logs(job, attempt=args.attempt, rank=args.rank, tail=args.tail, follow=args.follow)
     try:
-        for chunk in chunks:
+        for chunk in _headed(chunks) if args.attempt == "all" else chunks:
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
     except KeyboardInterrupt:
         print(f"\njob {job} goes on; tfctl logs {job} -f shows it again", file=sys.stderr)
         return 130
     return 0
+
+
+def _headed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The output of all attempts, where only the later ones come with a heading: the first gets its own."""
+    heading = b"==> attempt 1 <==\n"
+    for number, chunk in enumerate(chunks):
+        yield heading + chunk if number == 0 and not chunk.startswith(heading) else chunk

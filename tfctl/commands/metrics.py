@@ -11,6 +11,8 @@ from tfctl.output import coloured, print_json, to_terminal
 from tfctl.render.chart import Curve, chart
 from tfctl.render.figures import metric
 from tfctl.render.plain import table
+from tfctl.render.settings import differences
+from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from trainforge.api import JobView, MetricsAnswer, Series
@@ -18,6 +20,7 @@ from trainforge.client.client import Client
 
 COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 96, 93))
 HEIGHT = 12
+LABEL = 40  # characters
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +52,14 @@ def _fetch(client: Client, args: argparse.Namespace) -> tuple[list[JobView], lis
 
 
 def _table(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer]) -> str:
+    """The newest values; above them, of several jobs, the settings in which they differ."""
     names = list(dict.fromkeys(series.name for answer in answers for series in answer.series))
-    heading = [
-        "METRIC",
-        *(f"JOB {job.id}" for job in jobs),
-        *(["LEAST", "MOST", "POINTS"][: 3 * (len(jobs) == 1)]),
-    ]
-    rows = [[name, *_values(name, answers)] for name in names]
-    return table(heading, rows, right=range(1, len(heading)))
+    columns = [f"JOB {job.id}" for job in jobs] + ["LEAST", "MOST", "POINTS"][: 3 * (len(jobs) == 1)]
+    rows = [["METRIC", *columns], *([name, *_values(name, answers)] for name in names)]
+    if different := differences(jobs):
+        settings = [[name, *map(one_line, values)] for name, values in different.items()]
+        rows = [["SETTING", *columns], *settings, [""] * len(rows[0]), *rows]
+    return table(rows[0], rows[1:], right=range(1, len(columns) + 1))
 
 
 def _values(name: str, answers: Sequence[MetricsAnswer]) -> list[str]:
@@ -76,15 +79,29 @@ def plots(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], width: int 
     """One chart for each series, with all jobs in it."""
     width = width or (shutil.get_terminal_size().columns if to_terminal() else 100)
     lines: list[str] = []
+    labels = _labels(jobs)
     for name in dict.fromkeys(series.name for answer in answers for series in answer.series):
         curves = [
-            _curve(series, f"job {job.id}" if len(jobs) > 1 else name)
-            for job, answer in zip(jobs, answers, strict=True)
+            _curve(series, label or name)
+            for label, answer in zip(labels, answers, strict=True)
             for series in answer.series
             if series.name == name
         ]
         lines += [name, *chart(curves, width, HEIGHT, COLOURS if coloured() else ()), ""]
     return lines[:-1]
+
+
+def _labels(jobs: Sequence[JobView]) -> list[str]:
+    """`job 3 LR=0.1` of several jobs; empty of a single one, whose curves are named by their series."""
+    if len(jobs) == 1:
+        return [""]
+    different = differences(jobs)
+    return [
+        one_line(
+            " ".join([f"job {job.id}", *(f"{name}={row[at]}" for name, row in different.items())]), LABEL
+        )
+        for at, job in enumerate(jobs)
+    ]
 
 
 def _curve(series: Series, label: str) -> Curve:

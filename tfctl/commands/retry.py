@@ -1,27 +1,29 @@
-"""A new job that goes on where an old one stopped: same code and settings, unless changed here."""
+"""A new job for each that goes on where the old one stopped: same code and settings, unless changed here."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import uuid
 from typing import Any
 
 import msgspec
 
 from tfctl import projects
-from tfctl.failures import Failure
+from tfctl.changing import refused
+from tfctl.failures import Failure, exit_code
 from tfctl.output import print_json
-from tfctl.selection import job_argument, select_one
+from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from tfctl.targets import Target
 from trainforge.api import Git, JobView, RetryRequest
-from trainforge.client.client import Client
+from trainforge.client.client import ApiError, Client
 from trainforge.jobfile.layers import load
 from trainforge.jobfile.tree import to_plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    job_argument(parser, many=False)
+    job_argument(parser)
     add = parser.add_argument
     add("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="a key of the job file")
     add("--env", action="append", default=[], metavar="K=V", help="a variable for the job")
@@ -31,16 +33,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    job = with_daemon(args, lambda client: _retry(client, args))
-    if args.json:
-        print_json(job)
-    else:
-        print(f"submitted job {job.id} ({job.name})")
-    return 0
+    return with_daemon(args, lambda client: _retry_each(client, args))
 
 
-def _retry(client: Client, args: argparse.Namespace) -> JobView:
-    old = client.job(select_one(client, args.job))
+def _retry_each(client: Client, args: argparse.Namespace) -> int:
+    """All are tried; what was refused is said, and the worst counts."""
+    old = select(client, args.jobs)
+    made, worst = [], 0
+    for number in old:
+        try:
+            job = _retry(client, number, args)
+        except (ApiError, Failure) as error:
+            if len(old) == 1:
+                raise
+            print(f"tfctl: {refused(number, error)}", file=sys.stderr)
+            worst = max(worst, exit_code(error) or 0)
+            continue
+        made.append(job)
+        if not args.json:
+            again = f", job {number} again" if len(old) > 1 else ""
+            print(f"submitted job {job.id} ({job.name}){again}")
+    if args.json and made:
+        print_json(made if len(old) > 1 else made[0])
+    return worst
+
+
+def _retry(client: Client, number: int, args: argparse.Namespace) -> JobView:
+    old = client.job(number)
     spec = _changed_spec(old, args)
     request = RetryRequest(request_id=uuid.uuid4().hex, spec=spec, checkpoint=args.checkpoint)
     if args.code == "current":
@@ -51,8 +70,11 @@ def _retry(client: Client, args: argparse.Namespace) -> JobView:
 def _changed_spec(old: JobView, args: argparse.Namespace) -> dict[str, Any] | None:
     if not args.set and not args.env:
         return None
-    tree: dict[str, Any] = to_plain(load(base=old.spec, sets=args.set, envs=args.env).root)
-    return tree
+    tree = load(base=old.spec, sets=args.set, envs=args.env)
+    if any(text.startswith("environment.python=") for text in args.set):
+        projects.check_python(tree)
+    spec: dict[str, Any] = to_plain(tree.root)
+    return spec
 
 
 def _with_current_code(client: Client, old: JobView, request: RetryRequest) -> RetryRequest:

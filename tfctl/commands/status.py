@@ -18,6 +18,8 @@ from trainforge.states import ENDED, JobState
 
 LATELY = datetime.timedelta(hours=24)
 MOST_ENDED = 20
+LEAST_ENDED = 3
+HEADING = 4  # rows of the table's heading and of the prompts around it
 MOST_WAITING = 1000
 INTERVAL = 2.0  # seconds between two looks of --watch
 RUNNING = (JobState.RUNNING, JobState.STARTING, JobState.STOPPING, JobState.UNKNOWN)
@@ -64,10 +66,20 @@ def _jobs(client: Client, args: argparse.Namespace) -> Sequence[JobView]:
         return list(client.all_jobs(user=user))
     running = client.jobs(states=(*RUNNING, *WAITING), user=user, limit=1000).jobs
     queued = client.jobs(states=(JobState.QUEUED,), user=user, limit=MOST_WAITING).jobs
-    ended = client.jobs(states=ENDED, user=user, limit=MOST_ENDED).jobs
+    first = [*sorted(running, key=lambda job: (job.state in WAITING, job.id)), *queued]
+    ended = client.jobs(states=ENDED, user=user, limit=_room_for_ended(len(first))).jobs
     since = datetime.datetime.now(datetime.UTC) - LATELY
-    first = sorted(running, key=lambda job: (job.state in WAITING, job.id))
-    return [*first, *queued, *(job for job in ended if job.ended_at and job.ended_at > since)]
+    return [*first, *(job for job in ended if job.ended_at and job.ended_at > since)]
+
+
+def _room_for_ended(others: int) -> int:
+    """How many ended jobs are shown: on a terminal as many as leave the others on the screen."""
+    if not to_terminal():
+        return MOST_ENDED
+    import shutil
+
+    rows = shutil.get_terminal_size().lines - HEADING - others
+    return max(LEAST_ENDED, min(MOST_ENDED, rows))
 
 
 def _states(words: Sequence[str]) -> list[JobState]:

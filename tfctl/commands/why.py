@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.api import AttemptView, JobView
@@ -36,21 +37,26 @@ def explain(job: JobView) -> list[str]:
     lines = [f"job {job.id} ({job.name}) {job.why}"]
     ended = [attempt for attempt in job.attempts or () if attempt.ended_at is not None]
     if ended and job.state is not JobState.SUCCEEDED:
-        lines += _evidence(ended[-1])
+        lines += _evidence(ended[-1], job.why)
     if len(ended) > 1:
         lines.append("attempts:")
-        lines += [f"  {attempt.number}: {attempt.reason}, {attempt.message}" for attempt in ended]
+        lines += [
+            f"  {attempt.number}: {attempt.reason}, {one_line(attempt.message or '')}" for attempt in ended
+        ]
     if job.state is JobState.FAILED and job.reason in ADVICE:
         lines.append("what to do: " + ADVICE[job.reason].format(id=job.id))
     return lines
 
 
-def _evidence(attempt: AttemptView) -> list[str]:
+def _evidence(attempt: AttemptView, said: str) -> list[str]:
+    """What the attempt left, each thing once: not what was `said`, nor what stands in a traceback."""
     failed = [rank for rank in attempt.ranks if rank.error or rank.signal or rank.exit_code]
-    lines = [f"attempt {attempt.number} ended: {attempt.message}"]
+    lines = []
     if failed and failed[0].traceback:
         shown = failed[0].traceback.rstrip().splitlines()[-TRACEBACK_LINES:]
         lines += [f"rank {failed[0].rank} failed first:", *(f"  {line}" for line in shown)]
+    elif attempt.message is not None and attempt.message not in said:
+        lines.append(f"attempt {attempt.number} ended: {attempt.message}")
     if attempt.resumed_from:
         lines.append(f"it had been continued from {attempt.resumed_from}")
     return lines

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfctl.render.figures import clock, duration, metric, size
+from tfctl.render.settings import environment
+from tfctl.render.words import one_line, reason
 from trainforge.api import AttemptView, JobView, Progress
 from trainforge.states import JobState
 
@@ -27,6 +30,8 @@ STYLES = {
     JobState.CANCELLED: "bright_black",
 }
 MOST_METRICS = 3
+NAME, SHORT_NAME = 24, 16  # cells
+WIDE = 100  # columns of a terminal; on a narrower one some are left out
 TELLING = ("loss", "val_accuracy", "accuracy")  # shown first where a job reports them
 
 
@@ -38,11 +43,11 @@ def row(job: JobView) -> tuple[str, ...]:
         job.name,
         job.user,
         job.state,
-        job.reason or "-",
+        job.reason if job.reason and job.reason != job.state else "-",
         gpus(job),
         str(job.attempt) if job.attempt else "-",
         position(progress) or "-",
-        duration(progress.eta) if progress is not None and job.state.live else "-",
+        duration(eta(job)),
         duration(job.elapsed) if job.attempt else "-",
     )
 
@@ -52,6 +57,15 @@ def gpus(job: JobView) -> str:
     if job.gpu_indices and job.state.live:
         return "#" + ",".join(map(str, job.gpu_indices))
     return str(job.resources.gpu)
+
+
+def eta(job: JobView) -> float | None:
+    """Seconds left, once the attempt that runs has reported: what an earlier one said holds no more."""
+    progress = job.progress
+    if progress is None or job.state not in (JobState.RUNNING, JobState.STOPPING):
+        return None
+    began = job.attempts[-1].started_at if job.attempts else None
+    return None if began and progress.time and progress.time < began else progress.eta
 
 
 def position(progress: Progress | None) -> str:
@@ -77,55 +91,71 @@ def latest(progress: Progress | None, names: Sequence[str] = TELLING, most: int 
 
 
 def terminal_table(jobs: Sequence[JobView], width: int) -> Table:
-    """The table for a terminal of this width: what tells least is left out first."""
+    """The table for a terminal of this width. On a narrow one, how far a job is stands among what to know of
+    it, so that there is room for why a job waits."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, expand=True, show_edge=False)
+    wide = width >= WIDE
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=True, show_edge=False)
     table.add_column("JOB", justify="right", no_wrap=True)
-    table.add_column("NAME", no_wrap=True, max_width=24, overflow="ellipsis")
+    table.add_column("NAME", no_wrap=True, max_width=NAME if wide else SHORT_NAME, overflow="ellipsis")
     table.add_column("STATE", no_wrap=True)
     table.add_column("GPU", no_wrap=True)
-    table.add_column("PROGRESS", no_wrap=True)
-    table.add_column("ETA", justify="right", no_wrap=True)
-    if width >= 100:
+    if wide:
+        table.add_column("PROGRESS", no_wrap=True)
+        table.add_column("ETA", justify="right", no_wrap=True)
         table.add_column("ELAPSED", justify="right", no_wrap=True)
     table.add_column("NOW", no_wrap=True, overflow="ellipsis", ratio=1)
-    for job in jobs:
-        cells = row(job)
-        shown: list[str | Text] = [
-            cells[0],
-            cells[1],
-            Text(job.state, STYLES[job.state]),
-            cells[5],
-            cells[7],
-            cells[8],
-        ]
-        shown += [cells[9]] if width >= 100 else []
-        table.add_row(*shown, now(job))
+    every = [row(job) for job in jobs]
+    room = _left(every, width, (0, 3, 5, 7, 8, 9) if wide else (0, 3, 5), NAME if wide else SHORT_NAME)
+    for job, cells in zip(jobs, every, strict=True):
+        shown: list[str | Text] = [cells[0], cells[1], Text(job.state, STYLES[job.state]), cells[5]]
+        shown += cells[7:10] if wide else []
+        table.add_row(*shown, Text(now(job, room, brief=wide)))
     return table
 
 
-def now(job: JobView) -> str:
-    """What to know of a job in a few words: its latest figures, or why it is where it is."""
+def _left(rows: Sequence[Sequence[str]], width: int, columns: Sequence[int], name: int) -> int:
+    """Cells that are left for the last column beside these and a name."""
+    from rich.cells import cell_len
+
+    def widest(column: int) -> int:
+        return max((cell_len(cells[column]) for cells in rows), default=0)
+
+    return max(20, width - min(name, widest(1)) - sum(map(widest, columns)) - 2 * (len(columns) + 1))
+
+
+def now(job: JobView, room: int, *, brief: bool) -> str:
+    """What to know of a job in a few words: its latest figures, or why it is where it is. `brief`: how far
+    it is stands elsewhere."""
     if job.state is JobState.RUNNING:
-        phase = job.progress.phase if job.progress is not None else None
-        return f"{phase}…" if phase else latest(job.progress) or job.why
-    if job.state is JobState.SUCCEEDED:
+        phase = f"{job.progress.phase}…" if job.progress is not None and job.progress.phase else ""
+        left = f"{duration(eta(job))} left" if eta(job) is not None else ""
+        figures = phase or latest(job.progress)
+        parts = (figures,) if brief else (position(job.progress), left, figures)
+        return "  ".join(filter(None, parts)) or one_line(job.why)
+    if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
         return latest(job.progress)
-    return job.why
+    words = one_line(job.why)
+    if job.state is JobState.FAILED:  # "failed (user error): …": the state stands elsewhere
+        return words.removeprefix("failed (").replace("): ", ": ", 1)
+    return reason(words, room)
 
 
 def whole(job: JobView) -> list[tuple[str, str]]:
     """Everything about one job, as (label, value)."""
-    out = [("state", f"{job.state}{f' ({job.reason})' if job.reason else ''}"), ("why", job.why)]
+    word = f" ({job.reason})" if job.reason and job.reason != job.state else ""
+    out = [("state", f"{job.state}{word}"), ("why", one_line(job.why))]
     if job.description:
         out.append(("about", job.description))
     out.append(("user", job.user))
     out.append(("asked for", _asked(job)))
-    if job.gpu_indices:
-        out.append(("GPUs", ", ".join(map(str, job.gpu_indices))))
+    if job.gpu_indices and (job.state.live or job.state.ended):
+        out.append(("GPUs" if job.state.live else "had GPUs", ", ".join(map(str, job.gpu_indices))))
+    if variables := environment(job):
+        out.append(("env", shlex.join(f"{name}={value}" for name, value in variables.items())))
     if job.base_image:
         out.append(("base image", f"{job.base_image} (recorded)"))
     if job.git is not None:
@@ -151,14 +181,15 @@ def _asked(job: JobView) -> str:
 def _getting_on(job: JobView) -> list[tuple[str, str]]:
     out = []
     if job.progress is not None:
-        eta = f", about {duration(job.progress.eta)} left" if job.progress.eta and job.state.live else ""
+        left = f", about {duration(eta(job))} left" if eta(job) else ""
         phase = f" ({job.progress.phase})" if job.progress.phase else ""
-        out.append(("progress", (position(job.progress) or "reported nothing yet") + phase + eta))
+        out.append(("progress", (position(job.progress) or "reported nothing yet") + phase + left))
         if job.progress.metrics:
             out.append(("latest", latest(job.progress, most=8)))
     if job.usage is not None:
         use = job.usage
-        out.append(("uses", f"{use.cpu:.1f} cores, {size(use.memory)}, {use.processes} processes"))
+        processes = f"{use.processes} process{'' if use.processes == 1 else 'es'}"
+        out.append(("uses", f"{use.cpu:.1f} cores, {size(use.memory)}, {processes}"))
     return out
 
 
@@ -168,4 +199,4 @@ def _attempt(attempt: AttemptView) -> str:
     if attempt.ended_at is None:
         return f"since {began}{resumed}"
     took = duration((attempt.ended_at - attempt.started_at).total_seconds())
-    return f"{began}, {took}{resumed}: {attempt.reason}, {attempt.message}"
+    return f"{began}, {took}{resumed}: {attempt.reason}, {one_line(attempt.message or '')}"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tfctl.render.jobs import eta
 from tfctl.top.known import Known
 from trainforge.api import JobView
 from trainforge.states import JobState
@@ -98,8 +99,8 @@ def _by_progress(job: JobView) -> tuple[float, int]:
 
 def _by_eta(job: JobView) -> tuple[float, int]:
     """Who is done soonest comes first."""
-    eta = job.progress.eta if job.progress is not None else None
-    return math.inf if eta is None else eta, job.id
+    left = eta(job)
+    return math.inf if left is None else left, job.id
 
 
 SORTED: dict[Order, Callable[[JobView], tuple[float | str, int]]] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tfctl.render import jobs as job_rows
-from tfctl.render.figures import clock, size
+from tfctl.render.figures import clock, counted, size
 from tfctl.render.plain import table
+from tfctl.render.words import one_line
 from tfctl.top.source import first_look, look_at_jobs
 from trainforge.api import EventView, GpuView, JobView
 from trainforge.client.client import Client
@@ -24,8 +25,9 @@ def snapshot(client: Client) -> str:
     free = sum(gpu.state == "free" for gpu in began.gpus.gpus)
     waiting = counts.queued + counts.backoff + counts.held
     parts = [
-        f"{len(began.gpus.gpus)} GPUs, {free} free; {len(looked.live)} running, {waiting} waiting; "
-        f"{looked.status.cpu_free} of {looked.status.cpu_total} cores free, "
+        f"{counted(len(began.gpus.gpus), 'GPU')}, {free} free; "
+        f"{len(looked.live)} running, {waiting} waiting; "
+        f"{looked.status.cpu_free} of {counted(looked.status.cpu_total, 'core')} free, "
         f"{size(looked.status.memory_free)} of memory free",
         table(GPUS, [_gpu(gpu) for gpu in began.gpus.gpus], right=(0, 2, 3, 5, 6)),
         table(
@@ -53,7 +55,7 @@ def _gpu(gpu: GpuView) -> tuple[str, ...]:
         f"{size(gpu.memory_used)} / {size(gpu.memory_total)}",
         figure(gpu.temperature, "°C"),
         figure(gpu.power, "W"),
-        gpu.reason or "-",
+        one_line(gpu.reason or "-"),
     )
 
 
@@ -64,9 +66,9 @@ def _running(job: JobView) -> tuple[str, ...]:
 
 
 def _waiting(job: JobView) -> tuple[str, ...]:
-    return str(job.id), job.name, job.user, job.state, job_rows.gpus(job), job.why
+    return str(job.id), job.name, job.user, job.state, job_rows.gpus(job), one_line(job.why)
 
 
 def _event(event: EventView) -> str:
     job = f"job {event.job}" if event.job is not None else ""
-    return f"{clock(event.time):<16}  {job:<9}  {event.type:<16}  {event.message}"
+    return f"{clock(event.time):<16}  {job:<9}  {event.type:<16}  {one_line(event.message)}"

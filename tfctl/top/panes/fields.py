@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tfctl.render.figures import duration, size
+from tfctl.render.jobs import eta
 from tfctl.top.figures import first_of, numbers, where
 from tfctl.top.known import Known
 from tfctl.top.panes.listing import digits, users
@@ -48,7 +49,7 @@ def _rate_or_phase(job: JobView, known: Known, now: float) -> str:
 
 
 def _eta(job: JobView, known: Known, now: float) -> str:
-    return duration(job.progress.eta if job.progress is not None and job.state.live else None)
+    return duration(eta(job))
 
 
 def _elapsed(job: JobView, known: Known, now: float) -> str:

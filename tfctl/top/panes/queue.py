@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 
 from tfctl.render.figures import ago
 from tfctl.render.jobs import STYLES
+from tfctl.render.words import reason
 from tfctl.top.control import Rows
 from tfctl.top.known import Known
 from tfctl.top.panes.listing import counted, digits, mark, name, users, window
-from tfctl.top.spans import Column, Line, Span, clean, exactly, fit, heading, row, total
+from tfctl.top.spans import Column, Line, Span, clean, exactly, heading, row, total
 from trainforge.api import JobView
 from trainforge.states import JobState
 
 SHORTEST_NAME = 19
 WORDS = 50  # the least that is left for the reason when another column is added
-LEADS = ("waits for ", "waits: ", "waits ", "is ")
-BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought
 
 
 def pane(
@@ -74,16 +72,4 @@ def _cell(job: JobView, column: Column, selected: JobView | None, now: datetime.
         case "SINCE":
             return Span(ago(job.submitted_at, now))
     style = "" if job.state is JobState.QUEUED else STYLES[job.state]
-    return Span(shortened(clean(job.why), column.width), style)
-
-
-def shortened(why: str, width: int) -> str:
-    """The sentence without what the heading says; of its parts as many as fit, then `…`."""
-    for lead in LEADS:
-        if why.startswith(lead):
-            why = why[len(lead) :]
-            break
-    if len(why) <= width:
-        return why
-    *_, end = (0, *(match.start() for match in BREAK.finditer(why) if match.start() <= width - 2))
-    return f"{why[:end]} …" if end > width // 3 else fit(why, width)
+    return Span(reason(clean(job.why), column.width), style)

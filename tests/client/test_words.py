@@ -1,0 +1,142 @@
+"""How jobs are told of: on one line, with what they hold and ask for, with what differs between them."""
+
+from __future__ import annotations
+
+import datetime
+
+from rich.console import Console
+
+from tests.client.topping import TODAY, WHY, job, training
+from tfctl.commands.metrics import _table, plots
+from tfctl.commands.why import explain
+from tfctl.render.figures import counted
+from tfctl.render.jobs import eta, row, terminal_table, whole
+from tfctl.render.settings import differences
+from tfctl.render.words import one_line
+from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
+from trainforge.states import JobState
+
+LONG = "RuntimeError: Error(s) in loading:\n\tMissing key(s)\n\tanother"
+
+
+def attempt(number: int = 1, message: str | None = None, traceback: str | None = None) -> AttemptView:
+    rank = RankView(rank=0, exit_code=1, error="RuntimeError", traceback=traceback)
+    return AttemptView(
+        number=number,
+        gpus=("GPU-0",),
+        started_at=TODAY,
+        ended_at=TODAY if message is not None else None,
+        reason="user_error",
+        message=message,
+        ranks=(rank,) if message is not None else (),
+    )
+
+
+def table(width: int, *jobs: JobView) -> list[str]:
+    console = Console(width=width, no_color=True)
+    with console.capture() as captured:
+        console.print(terminal_table(jobs, width))
+    return captured.get().splitlines()
+
+
+def swept(id: int, rate: str, **keys: int) -> JobView:
+    env = {"LR": rate, "SEED": "1"}
+    return job(id, spec={"project": {"name": f"job-{id}"}, "environment": {"env": env}, "schedule": keys})
+
+
+def test_many_lines_become_one() -> None:
+    assert one_line(LONG) == "RuntimeError: Error(s) in loading: Missing key(s) another"
+    assert one_line(LONG, 20) == "RuntimeError: Error…"
+    failed = job(1, JobState.FAILED, why=f"failed (user error): {LONG}", attempts=(attempt(message=LONG),))
+    assert not any("\n" in value for _, value in whole(failed))
+    assert len(table(80, failed)) == 3
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(n, "job") for n in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
+    assert ("uses", "0.0 cores, 1.0 GiB, 1 process") in whole(job(1, usage=Usage(processes=1, memory=2**30)))
+
+
+def test_on_a_narrow_terminal_the_reason_of_each_waiting_job_is_seen() -> None:
+    name = "a-name-that-is-quite-long-for-a-narrow-terminal"
+    jobs = [
+        training(1, name=name, gpu_indices=(0, 1)),
+        job(2, JobState.QUEUED, name=name),
+        job(3, JobState.HELD, why="is held; `tfctl release 3` lets it go on"),
+        job(4, JobState.FAILED, why="failed (user error): rank 0 ended with 3"),
+    ]
+    shown = table(80, *jobs)
+    assert all(len(line) <= 80 for line in shown)
+    rows = [" ".join(line.split()) for line in shown[2:]]
+    assert rows == [
+        "1 a-name-that-is-… running #0,1 epoch 50/200 1:30:00 left loss 1.235 a…",
+        "2 a-name-that-is-… queued 1 4 GPUs: 2 free; job 11 holds GPU 2, 3 …",
+        "3 job-3 held 1 held; `tfctl release 3` lets it go on",
+        "4 job-4 failed 1 user error: rank 0 ended with 3",
+    ]
+    assert "4 GPUs: 2 free; job 11 holds GPU 2, 3 (about" in table(120, job(2, JobState.QUEUED))[2]
+    assert WHY.startswith("waits for 4 GPUs: 2 free")
+
+
+def test_a_job_that_is_held_has_no_gpus_and_is_not_held_twice() -> None:
+    held = job(1, JobState.HELD, reason="held", gpu_indices=(0,), attempts=(attempt(message="stopped"),))
+    assert ("state", "held") in whole(held)
+    assert "GPUs" not in dict(whole(held))
+    assert row(held)[3:6] == ("held", "-", "1")
+    assert ("had GPUs", "0") in whole(job(1, JobState.SUCCEEDED, gpu_indices=(0,)))
+
+
+def test_the_time_left_is_told_once_the_new_attempt_has_reported() -> None:
+    def told(seconds: int, state: JobState = JobState.RUNNING) -> float | None:
+        time = TODAY + datetime.timedelta(seconds=seconds)
+        view = job(
+            1, state, attempts=(attempt(1, "ended"), attempt(2)), progress=Progress(eta=60.0, time=time)
+        )
+        assert row(view)[8] == ("1:00" if eta(view) else "-")
+        return eta(view)
+
+    assert [told(-1), told(1), told(1, JobState.STARTING), told(1, JobState.BACKOFF)] == [
+        None,
+        60,
+        None,
+        None,
+    ]
+
+
+def test_what_a_start_that_failed_printed_is_said_once() -> None:
+    output = "pip: no matching distribution\nfound for nothing"
+    failed = job(
+        1, JobState.FAILED, why=f"failed (start failed): {output}", attempts=(attempt(message=output),)
+    )
+    assert "\n".join(explain(failed)).count("no matching distribution") == 1
+    in_a_line = job(
+        1, JobState.FAILED, why="failed (start failed): pip …", attempts=(attempt(message=output),)
+    )
+    assert "\n".join(explain(in_a_line)).count("no matching distribution") == 1
+
+
+def test_a_traceback_holds_the_message() -> None:
+    ended = attempt(message=f"rank 0 {LONG}", traceback=f"Traceback:\n{LONG}")
+    lines = explain(job(1, JobState.FAILED, why="failed (user error): rank 0 Error(s) …", attempts=(ended,)))
+    assert lines[1:4] == ["rank 0 failed first:", "  Traceback:", "  RuntimeError: Error(s) in loading:"]
+
+
+def test_a_job_shows_its_variables() -> None:
+    assert ("env", "LR=0.1 SEED=1") in whole(swept(1, "0.1"))
+
+
+def test_metrics_of_several_jobs_name_what_differs() -> None:
+    jobs = [swept(1, "0.1", priority=0), swept(2, "0.25", priority=5)]
+    assert differences(jobs) == {"LR": ["0.1", "0.25"], "schedule.priority": ["0", "5"]}
+    assert differences(jobs[:1]) == {}
+    series = Series(name="loss", step=(1.0, 2.0), time=(1.0, 2.0), value=(3.0, 1.5), attempt=(1, 1))
+    answers = [MetricsAnswer(job=number, series=(series,)) for number in (1, 2)]
+    assert [line.split() for line in _table(jobs, answers).splitlines()] == [
+        ["SETTING", "JOB", "1", "JOB", "2"],
+        ["LR", "0.1", "0.25"],
+        ["schedule.priority", "0", "5"],
+        [],
+        ["METRIC", "JOB", "1", "JOB", "2"],
+        ["loss", "1.5", "1.5"],
+    ]
+    assert any("job 2 LR=0.25 schedule.priority=5" in line for line in plots(jobs, answers, 100))

@@ -1,0 +1,27 @@
+"""Sentences of a job or of the daemon, made to fit where they are shown."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 200  # characters of a sentence in a list
+LEADS = ("waits for ", "waits: ", "waits ", "is ")
+BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought
+
+
+def one_line(text: str, most: int = LONGEST) -> str:
+    """The text on one line, cut with `…`: the message of an exception may have many lines."""
+    words = " ".join(text.split())
+    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+
+
+def reason(why: str, width: int) -> str:
+    """Why a job waits, without what the heading says; of its parts as many as fit, then `…`."""
+    for lead in LEADS:
+        if why.startswith(lead):
+            why = why[len(lead) :]
+            break
+    if len(why) <= width:
+        return why
+    *_, end = (0, *(match.start() for match in BREAK.finditer(why) if match.start() <= width - 2))
+    return f"{why[:end]} …" if end > width // 3 else one_line(why, max(1, width))
