@@ -49,6 +49,7 @@ class WaitReason(StrEnum):
     BEGIN_TIME = "begin_time"
     HELD = "held"
     BACKOFF = "backoff"
+    DISK_FULL = "disk_full"  # its last attempt ended for want of room, and there is still none
     RELEASING = "releasing"  # its previous attempt is not known to be gone yet
 
 
@@ -57,6 +58,12 @@ class EndReason(StrEnum):
 
     SUCCEEDED = "succeeded"
     USER_ERROR = "user_error"  # the job's own code failed
+    OUT_OF_MEMORY = "out_of_memory"  # of the machine, or of resources.memory
+    GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
+    GPU_MEMORY_TAKEN = "gpu_memory_taken"  # by a process that is not ours
+    GPU_FAULT = "gpu_fault"
+    PEER_LOST = "peer_lost"  # a collective timed out or was cut off, and no rank failed of itself
+    DISK_FULL = "disk_full"
     KILLED = "killed"  # by a signal that was no order of ours
     LOST = "lost"  # attempt and shim both gone, exit status unknown
     START_FAILED = "start_failed"  # never got as far as the job's first instruction

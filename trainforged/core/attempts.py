@@ -7,8 +7,9 @@ import msgspec
 from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core.endings import end
+from trainforged.core.judgement import Verdict, judge
 from trainforged.core.leases import attempt_record, release
-from trainforged.core.lifecycle import Trigger, Verdict, judge, move
+from trainforged.core.lifecycle import Trigger, move
 from trainforged.core.state import Draft
 
 replace = msgspec.structs.replace
@@ -84,7 +85,7 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     lease = draft.lease(event.job)
     if job is None or lease is None:
         return _stale(event.job, event.attempt)
-    verdict = judge(job, event.end, event.jitter)
+    verdict = judge(job, event.end, event.jitter, lease.gpus)
     started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
     spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0
     draft.put_attempt(
@@ -93,6 +94,8 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
         )
     )
     draft.put_lease(replace(lease, releasing=True))
+    for uuid, why in verdict.faulty.items():
+        _set_aside(draft, event.time, uuid, why)
     draft.order(release(lease))
     job = replace(
         job,
@@ -160,12 +163,16 @@ def lease_released(draft: Draft, event: m.LeaseReleased) -> m.Reply:
         return _stale(event.job, event.attempt)
     draft.end_lease(event.job)
     for uuid, why in event.stuck.items():
-        device = draft.device(uuid)
-        if device is not None:
-            draft.put_device(replace(device, set_aside=why))
-            draft.note(event.time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)
+        _set_aside(draft, event.time, uuid, why)
     draft.reschedule = True
     return m.Accepted(jobs=(event.job,))
+
+
+def _set_aside(draft: Draft, time: float, uuid: str, why: str) -> None:
+    device = draft.device(uuid)
+    if device is not None:
+        draft.put_device(replace(device, set_aside=why))
+        draft.note(time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)
 
 
 def _current(draft: Draft, job_id: int, attempt: int) -> m.Job | None:

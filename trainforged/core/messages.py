@@ -115,7 +115,12 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost: bool = False
     start_error: str | None = None  # a sentence: why it never ran
     hopeless: bool = False  # the same start would fail in the same way (no such script, say)
-    ranks: tuple[RankEnd, ...] = ()  # in order of their end: the first failing one is the cause
+    ranks: tuple[RankEnd, ...] = ()  # in order of their end
+    tails: dict[int, str] = {}  # the last that failing ranks wrote (0: of a command)
+    oom_kills: int = 0  # processes that the kernel killed meanwhile for want of memory
+    foreign: dict[str, str] = {}  # who else used its GPUs at the end (UUID → sentence)
+    faults: dict[str, str] = {}  # what is wrong with its GPUs (UUID → sentence)
+    rebooted: bool = False  # lost, since the machine was restarted
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

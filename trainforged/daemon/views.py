@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
-from trainforged.core.lifecycle import describe
+from trainforged.core.causes import describe
 from trainforged.core.state import State
 from trainforged.storage.jobs import Submission
 
