@@ -126,15 +126,19 @@ def test_a_chosen_daemon_is_talked_to_whatever_it_holds(
         assert find_socket() == daemon.path
 
 
-def test_a_dead_socket_is_passed_over(tmp_path: Path) -> None:
+def test_the_socket_of_a_daemon_that_died_is_not_passed_over(tmp_path: Path) -> None:
     own = tmp_path / "run" / "trainforge" / NAME
     with Daemon(own) as daemon:
         os.link(own, tmp_path / "kept")
         daemon.stop()
     os.rename(tmp_path / "kept", own)
 
-    with Daemon(tmp_path / "system" / NAME) as daemon:
-        assert find_socket() == daemon.path
+    with Daemon(tmp_path / "system" / NAME) as machine:
+        with pytest.raises(NoDaemon) as found:
+            find_socket()
+        assert found.value.tried == {own: "Connection refused"}
+        own.unlink()
+        assert find_socket() == machine.path
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o750])

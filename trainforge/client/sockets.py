@@ -2,7 +2,8 @@
 
 `$TRAINFORGE_SOCKET` alone where it is set. Else this user's own daemon where one answers, else the
 machine's. While this user's state folder holds unfinished jobs, the daemon of that folder is the only one:
-orders meant for it never reach another, which gives its jobs the same numbers.
+orders meant for it never reach another, which gives its jobs the same numbers. Nor do they when it died and
+left its socket.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def connect(path: Path | None, timeout: float) -> tuple[socket.socket, Path]:
             sock = _connect(place, timeout)
         except OSError as error:
             tried[place] = error.strerror or str(error) or type(error).__name__
+            if place == user_socket() and os.path.lexists(place):
+                break  # this user's own daemon died there: it is to be started again
             continue
         refusal = None if path is not None else _not_ours(sock, place)
         if refusal is None:
