@@ -76,9 +76,11 @@ def _values(name: str, answers: Sequence[MetricsAnswer]) -> list[str]:
 
 
 def plots(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], width: int | None = None) -> list[str]:
-    """One chart for each series, with all jobs in it."""
+    """One chart for each series, with all jobs in it that reported any."""
     width = width or (shutil.get_terminal_size().columns if to_terminal() else 100)
     lines: list[str] = []
+    drawn = [(job, answer) for job, answer in zip(jobs, answers, strict=True) if answer.series]
+    jobs, answers = [job for job, _ in drawn], [answer for _, answer in drawn]
     labels = _labels(jobs)
     for name in dict.fromkeys(series.name for answer in answers for series in answer.series):
         curves = [

@@ -55,8 +55,11 @@ def _evidence(attempt: AttemptView, said: str) -> list[str]:
     if failed and failed[0].traceback:
         shown = failed[0].traceback.rstrip().splitlines()[-TRACEBACK_LINES:]
         lines += [f"rank {failed[0].rank} failed first:", *(f"  {line}" for line in shown)]
-    elif attempt.message is not None and attempt.message not in said:
-        lines.append(f"attempt {attempt.number} ended: {attempt.message}")
+    elif attempt.message is not None:
+        first, *rest = attempt.message.splitlines() or [""]
+        if first.strip() not in said:
+            lines.append(f"attempt {attempt.number} ended: {first}")
+        lines += [f"  {line}" for line in rest]
     if attempt.resumed_from:
         lines.append(f"it had been continued from {attempt.resumed_from}")
     return lines

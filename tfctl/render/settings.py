@@ -16,9 +16,12 @@ def environment(job: JobView) -> dict[str, str]:
 
 
 def differences(jobs: Sequence[JobView]) -> dict[str, list[str]]:
-    """The settings in which the jobs differ, each with its value for every job; a dash for none."""
+    """The settings in which the jobs differ, variables first, each with its value for every job; a dash for
+    none."""
     flat = [dict(_flat(job.spec or {})) for job in jobs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
+    names = sorted(
+        dict.fromkeys(name for settings in flat for name in settings), key=lambda name: "." in name
+    )
     rows = {name: [settings.get(name, "-") for settings in flat] for name in names}
     return {name: values for name, values in rows.items() if len(set(values)) > 1 and name not in NAMES}
 
