@@ -39,5 +39,5 @@ def described(error: Exception) -> list[str]:
 
     details = getattr(error, "details", ())
     if isinstance(error, NoDaemon) and chosen_socket() is None:
-        return [str(error), "tfctl daemon start starts one for you"]
+        return [str(error), "to start one: tfctl daemon start"]
     return format_details(details) if details else [str(error)]

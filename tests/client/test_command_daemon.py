@@ -66,7 +66,7 @@ def test_what_is_meant_for_a_users_own_daemon_reaches_no_other(
         assert tfctl("daemon", "stop")[1] == "stopped the daemon\n"
         assert tfctl("daemon", "stop")[1] == "no daemon runs\n"
         code, _, said = tfctl("cancel", "1", "--no-autostart", check=False)
-        assert (code, said.splitlines()[-1]) == (3, "tfctl: tfctl daemon start starts one for you")
+        assert (code, said.splitlines()[-1]) == (3, "tfctl: to start one: tfctl daemon start")
         code, out, said = tfctl("cancel", "1")
         assert out == "job 1 (true) was cancelled\n"
         assert said.startswith("note: started a daemon")
