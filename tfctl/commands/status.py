@@ -67,19 +67,23 @@ def _jobs(client: Client, args: argparse.Namespace) -> Sequence[JobView]:
     running = client.jobs(states=(*RUNNING, *WAITING), user=user, limit=1000).jobs
     queued = client.jobs(states=(JobState.QUEUED,), user=user, limit=MOST_WAITING).jobs
     first = [*sorted(running, key=lambda job: (job.state in WAITING, job.id)), *queued]
-    ended = client.jobs(states=ENDED, user=user, limit=_room_for_ended(len(first))).jobs
+    ended = client.jobs(states=ENDED, user=user, limit=room_for_ended(len(first), _lines())).jobs
     since = datetime.datetime.now(datetime.UTC) - LATELY
     return [*first, *(job for job in ended if job.ended_at and job.ended_at > since)]
 
 
-def _room_for_ended(others: int) -> int:
-    """How many ended jobs are shown: on a terminal as many as leave the others on the screen."""
+def room_for_ended(others: int, lines: int | None) -> int:
+    """How many ended jobs are shown below the others: on a screen of so many lines, as many as fit."""
+    return MOST_ENDED if lines is None else max(LEAST_ENDED, min(MOST_ENDED, lines - HEADING - others))
+
+
+def _lines() -> int | None:
+    """Of the terminal; None where output goes elsewhere."""
     if not to_terminal():
-        return MOST_ENDED
+        return None
     import shutil
 
-    rows = shutil.get_terminal_size().lines - HEADING - others
-    return max(LEAST_ENDED, min(MOST_ENDED, rows))
+    return shutil.get_terminal_size().lines
 
 
 def _states(words: Sequence[str]) -> list[JobState]:
