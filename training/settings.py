@@ -1,7 +1,7 @@
 """The knobs: one typed configuration, read from environment variables and checked whole.
 
 `Settings.read` gives a complete configuration, in which nothing is left to be decided later, or every
-problem at once. A name that is planned but not built is refused, never ignored.
+problem at once.
 To add a knob, add a field: its default is written the way a user would write it.
 """
 
@@ -9,112 +9,36 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from data import DATASETS
+from kinds import (
+    ABOVE_0,
+    BATCH,
+    DECAY,
+    FIT,
+    FLAG,
+    FROM_0,
+    INTERVAL,
+    SHARE,
+    Interval,
+    Kind,
+    auto,
+    choice,
+    optional,
+    strength,
+    whole,
+)
 from model import MODELS
 
-NOT_YET = ("CUTMIX", "EMA", "MIXUP")
-ON = ("true", "yes", "on", "1")
-OFF = ("false", "no", "off", "0")
+TO_BE_FOUND = "auto: to be found"
 
 
 class SettingsError(Exception):
     """What is wrong with the environment, one line for each variable."""
-
-
-class Interval(NamedTuple):
-    """How often: every so many epochs, or steps; never when both are zero."""
-
-    epochs: float = 0.0
-    steps: int = 0
-
-    def in_steps(self, steps_per_epoch: int) -> int:
-        """The distance in steps, at least one; 0 for never."""
-        return self.steps or math.ceil(self.epochs * steps_per_epoch)
-
-    def __str__(self) -> str:
-        return f"{self.steps} steps" if self.steps else f"{self.epochs:g}" if self.epochs else "off"
-
-
-class Kind(NamedTuple):
-    """How the text of a knob is read: `parse` raises ValueError for what is not `expected`."""
-
-    expected: str
-    parse: Callable[[str], Any]
-    choices: tuple[str, ...] = ()
-
-
-def choice(*names: str) -> Kind:
-    def parse(text: str) -> str:
-        return names[names.index(text.lower())]
-
-    return Kind(f"one of {', '.join(names)}", parse, names)
-
-
-def whole(least: int) -> Kind:
-    def parse(text: str) -> int:
-        if (value := int(text)) < least:
-            raise ValueError
-        return value
-
-    return Kind(f"a whole number, {least} or more", parse)
-
-
-def number(limits: str, fits: Callable[[float], bool]) -> Kind:
-    def parse(text: str) -> float:
-        value = float(text)
-        if not (math.isfinite(value) and fits(value)):
-            raise ValueError
-        return value
-
-    return Kind(f"a number {limits}", parse)
-
-
-def auto(kind: Kind) -> Kind:
-    """The same, or `auto`, which reads as None and is decided in `complete`."""
-
-    def parse(text: str) -> Any:
-        return None if text.lower() == "auto" else kind.parse(text)
-
-    return Kind(f"auto, or {kind.expected}", parse, kind.choices)
-
-
-def optional(kind: Kind) -> Kind:
-    """The same, or nothing, which reads as None and is decided in `complete`."""
-    return Kind(kind.expected, lambda text: kind.parse(text) if text else None, kind.choices)
-
-
-ABOVE_0 = number("above 0", lambda value: value > 0)
-FROM_0 = number("of 0 or more", lambda value: value >= 0)
-SHARE = number("from 0 to below 1", lambda value: 0 <= value < 1)
-
-
-def parse_flag(text: str) -> bool:
-    if text.lower() not in ON + OFF:
-        raise ValueError
-    return text.lower() in ON
-
-
-def parse_clipping(text: str) -> float:
-    if text.lower() in ("true", "yes", "on"):
-        return 1.0
-    return 0.0 if text.lower() in OFF else ABOVE_0.parse(text)
-
-
-def parse_interval(text: str) -> Interval:
-    if text.lower() in OFF:
-        return Interval()
-    steps = re.fullmatch(r"([1-9]\d*) *steps?", text.lower())
-    return Interval(steps=int(steps[1])) if steps else Interval(epochs=ABOVE_0.parse(text))
-
-
-FLAG = Kind("true or false", parse_flag)
-CLIPPING = Kind("a number above 0, true (1.0) or false", parse_clipping)
-INTERVAL = Kind("epochs (1, 0.5), steps (`500 steps`) or off", parse_interval)
 
 
 def knob(default: str, kind: Kind, about: str) -> Any:
@@ -130,7 +54,9 @@ class Settings:
     data_dir: str = knob("data", Kind("a folder", str), "where the images lie, or are downloaded to")
     epochs: int = knob("200", whole(1), "how often every training image is seen")
     max_steps: int = knob("0", whole(0), "stop after so many steps; 0: after the last epoch")
-    batch_size: int = knob("", optional(whole(1)), "images in a batch; unset: BATCH_SIZE_PER_GPU × ranks")
+    batch_size: int = knob(
+        "", optional(BATCH), "images in a batch; unset: BATCH_SIZE_PER_GPU × ranks; auto: what fits"
+    )
     batch_size_per_gpu: int = knob("128", whole(1), "the most images that a rank takes at once")
     optimizer: str = knob("sgd", choice("sgd", "adamw"), "sgd is with Nesterov's momentum")
     learning_rate: float = knob("auto", auto(ABOVE_0), "the highest; auto: by optimizer and batch size")
@@ -139,9 +65,14 @@ class Settings:
     schedule: str = knob("cosine", choice("cosine", "step", "constant"), "of the learning rate")
     warmup_epochs: float = knob("auto", auto(FROM_0), "linear warm-up; auto: a tenth of EPOCHS, at most 5")
     label_smoothing: float = knob("0", SHARE, "share of each label that all classes get")
-    gradient_clipping: float = knob("false", CLIPPING, "the greatest norm of the gradient")
-    augmentation: str = knob("light", choice("none", "light", "heavy"), "light: crop, flip; heavy: and erase")
+    gradient_clipping: float = knob("false", strength(ABOVE_0, 1.0), "the greatest norm of the gradient")
+    ema: float = knob("false", strength(DECAY, 0.999), "test a running mean of the weights; its decay")
+    augmentation: str = knob(
+        "light", choice("none", "light", "heavy"), "light: crop, flip; heavy: and TrivialAugment, erase"
+    )
     random_crop: bool = knob("auto", auto(FLAG), "the crop alone; auto: with any augmentation")
+    mixup: float = knob("false", strength(ABOVE_0, 0.2), "mix pairs of images; alpha of the share's Beta")
+    cutmix: float = knob("false", strength(ABOVE_0, 1.0), "paste a piece of another image; alpha of its area")
     seed: int = knob("0", whole(0), "of weights, order and augmentation")
     distributed: bool = knob("auto", auto(FLAG), "train over all ranks; auto: when there are several")
     sync_bn: bool = knob("false", FLAG, "batch statistics over all ranks")
@@ -149,19 +80,33 @@ class Settings:
     compile: bool = knob("false", FLAG, "torch.compile")
     checkpoint_interval: Interval = knob("1", INTERVAL, "epochs (0.5: twice in each) or `500 steps`; off")  # noqa: RUF009 - it is a field()
     report_interval: int = knob("10", whole(1), "steps between reports")
+    workers: int = knob(
+        "auto", auto(whole(0)), "processes that make batches; 0: the device does, and holds all"
+    )
+    tensorboard: bool = knob("auto", auto(FLAG), "write its files too; auto: where it is installed")
     ranks: int = 1
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
     def read(
-        cls, environ: Mapping[str, str], *, ranks: int = 1, bf16: bool = False, kept_batch: int = 0
+        cls,
+        environ: Mapping[str, str],
+        *,
+        ranks: int = 1,
+        bf16: bool = False,
+        tensorboard: bool = False,
+        workers: int = 0,
+        kept_batch: int = 0,
+        fits: int = 0,
     ) -> Settings:
         """The configuration for `ranks` devices that have bfloat16 or not; raises SettingsError.
 
-        `kept_batch` is the batch size of the run that is continued: it stays unless BATCH_SIZE is given."""
+        `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`: the batch
+        size of the run that is continued, which stays unless BATCH_SIZE is given; `fits`: how many images a
+        rank can take at once, where that is known."""
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        problems = [f"{name}: not yet supported; leave it out" for name in NOT_YET if wanted(environ, name)]
+        problems = []
         for name, meta in knobs():
             text = environ.get(name.upper(), "").strip()
             sources[name] = "environment" if text else "default"
@@ -170,12 +115,23 @@ class Settings:
             except ValueError:
                 problems.append(refusal(name.upper(), text, meta["kind"]))
         if not problems:
-            complete(values, sources, ranks, bf16, kept_batch)
+            decide_batch(values, sources, ranks, kept_batch, fits)
+            complete(values, sources, ranks, bf16)
+            decide(
+                values, sources, "workers", workers, "the images do not fit" if workers else "the images fit"
+            )
+            found = "tensorboard is installed" if tensorboard else "tensorboard is not installed"
+            decide(values, sources, "tensorboard", tensorboard, found)
             settings = cls(**values, ranks=ranks, sources=sources)
-            problems = conflicts(settings)
+            problems = conflicts(settings, tensorboard)
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
+
+    @property
+    def wants_fit(self) -> bool:
+        """Whether the batch is to be the largest that fits, and it is not known yet how many that are."""
+        return self.sources["batch_size_per_gpu"] == TO_BE_FOUND
 
     @property
     def share(self) -> int:
@@ -186,6 +142,11 @@ class Settings:
     def parts(self) -> int:
         """In how many parts a rank takes its share, adding up the gradients."""
         return math.ceil(self.share / self.batch_size_per_gpu)
+
+    @property
+    def part(self) -> int:
+        """The most images that a rank takes at once."""
+        return math.ceil(self.share / self.parts)
 
     def table(self) -> str:
         """Every knob with its value and where it came from, one on a line."""
@@ -213,52 +174,63 @@ def shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def wanted(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").strip().lower() not in ("", *OFF)
-
-
 def refusal(name: str, text: str, kind: Kind) -> str:
-    if name == "BATCH_SIZE" and text.lower() == "auto":
-        return f"{name}: `auto` is not yet supported; leave it out for BATCH_SIZE_PER_GPU × ranks"
     near = difflib.get_close_matches(text.lower(), kind.choices, 1)
     return f"{name}: expected {kind.expected}, found `{text}`" + (
         f"; did you mean {near[0]}?" if near else ""
     )
 
 
-def complete(
-    values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool, kept_batch: int
+def decide(values: dict[str, Any], sources: dict[str, str], name: str, value: object, why: str) -> None:
+    """Give an open knob its value, in place, and say why."""
+    if values[name] is None:
+        values[name], sources[name] = value, f"auto: {why}"
+
+
+def decide_batch(
+    values: dict[str, Any], sources: dict[str, str], ranks: int, kept_batch: int, fits: int
 ) -> None:
-    """Decide what is `auto`, in place, and say why."""
-
-    def decide(name: str, value: object, why: str) -> None:
-        if values[name] is None:
-            values[name], sources[name] = value, f"auto: {why}"
-
-    per_gpu, epochs, sgd = values["batch_size_per_gpu"], values["epochs"], values["optimizer"] == "sgd"
+    """The batch, and how much of it a rank takes at once."""
+    if values["batch_size"] == FIT:
+        values["batch_size"], sources["batch_size_per_gpu"] = None, TO_BE_FOUND
+        if fits:
+            values["batch_size_per_gpu"], sources["batch_size_per_gpu"] = fits, "auto: the most that fit"
+    elif fits and fits < values["batch_size_per_gpu"]:
+        why = f"memory: {values['batch_size_per_gpu']} at once did not fit"
+        values["batch_size_per_gpu"], sources["batch_size_per_gpu"] = fits, why
+    per_gpu = values["batch_size_per_gpu"]
     if kept_batch and values["batch_size"] is None:
         values["batch_size"], sources["batch_size"] = kept_batch, "checkpoint"
     if values["batch_size"] and ranks > 1:
         sources["batch_size"] += (
             f": {values['batch_size']} over {ranks} ranks is {values['batch_size'] // ranks} each"
         )
-    decide("batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
-    batch = values["batch_size"]
+    decide(values, sources, "batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
+
+
+def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool) -> None:
+    """Decide what else is `auto`, in place, and say why."""
+    open_knob = functools.partial(decide, values, sources)
+    epochs, batch, sgd = values["epochs"], values["batch_size"], values["optimizer"] == "sgd"
     if sgd:
-        decide("learning_rate", 0.1 * batch / 128, f"0.1 × {batch}/128")
+        open_knob("learning_rate", 0.1 * batch / 128, f"0.1 × {batch}/128")
     else:
-        decide("learning_rate", 0.001 * math.sqrt(batch / 128), f"0.001 × √({batch}/128)")
-    decide("weight_decay", 5e-4 if sgd else 0.05, f"for {values['optimizer']}")
-    decide("warmup_epochs", min(5.0, epochs / 10), f"a tenth of {epochs} epochs, at most 5")
+        open_knob("learning_rate", 0.001 * math.sqrt(batch / 128), f"0.001 × √({batch}/128)")
+    open_knob("weight_decay", 5e-4 if sgd else 0.05, f"for {values['optimizer']}")
+    open_knob("warmup_epochs", min(5.0, epochs / 10), f"a tenth of {epochs} epochs, at most 5")
     augmented = values["augmentation"] != "none"
-    decide("random_crop", augmented, f"augmentation is {values['augmentation']}")
-    decide("distributed", ranks > 1, f"{ranks} rank{'s' * (ranks > 1)}")
-    decide("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
+    open_knob("random_crop", augmented, f"augmentation is {values['augmentation']}")
+    open_knob("distributed", ranks > 1, f"{ranks} rank{'s' * (ranks > 1)}")
+    open_knob("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
 
 
-def conflicts(settings: Settings) -> list[str]:
+def conflicts(settings: Settings, tensorboard: bool) -> list[str]:
     """What is wrong though each value is right by itself."""
     problems = []
+    if settings.tensorboard and not tensorboard:
+        problems.append(
+            "TENSORBOARD: true, but it is not installed: pip install tensorboard, or leave it out"
+        )
     if settings.ranks > 1 and not settings.distributed:
         problems.append(
             f"DISTRIBUTED: false, but {settings.ranks} ranks were started; ask for one GPU, or say true"

@@ -5,28 +5,32 @@
     tfctl submit                             as a job that survives
 
 Knobs are environment variables: `python train.py --help` names them. Everything is here or one file away:
-what may be set (settings), the network (model), images (data), batches (augment), ranks and sums (utils).
+what may be set (settings), the network (model), images (data), batches (augment, feeding), ranks, metrics.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import sys
-import time
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+import fit
 import trainforge
-from augment import Batches, Normalise, Recipe, chunks
-from data import DataError, DataSet, ensure, load
+from augment import chunks
+from data import DataError, DataSet
+from feeding import Order, Source, fetch, workers_needed
+from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, synchronisation
 from model import build
+from ranks import Ranks
 from settings import Settings, SettingsError, usage
-from utils import Meter, Progress, Ranks, Scores, learning_rate, make_optimizer
+from utils import Progress, WeightAverage, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
 
@@ -34,41 +38,38 @@ TEST_BATCH = 500  # images of a rank at a time
 class Trainer:
     """One run. `settings` may be replaced between `resume` and `run`."""
 
-    def __init__(self, settings: Settings, dataset: DataSet, ranks: Ranks) -> None:
-        self.settings, self.ranks = settings, ranks
-        torch.manual_seed(settings.seed)
-        model = build(settings.model, dataset.classes).to(ranks.device, memory_format=torch.channels_last)
+    def __init__(self, settings: Settings, model: torch.nn.Module, dataset: DataSet, ranks: Ranks) -> None:
+        self.settings, self.ranks, self.window = settings, ranks, Window(ranks)
         if settings.sync_bn:
             model = ranks.synchronise_norms(model)
+        self.average = WeightAverage(model, settings.ema) if settings.ema else None
         if settings.compile:
             model.compile()
         # The same weights twice: the model is what is saved, the net what is trained.
-        self.model, self.net = model, ranks.wrap(model)
+        self.model, self.net = model, ranks.wrap(model, computed=lambda: self.window.watch.mark("compute"))
         self.optimizer = make_optimizer(self.model, settings)
-
-        light, heavy = settings.augmentation != "none", settings.augmentation == "heavy"
-        recipe = Recipe(crop=settings.random_crop, flip=light and dataset.mirrored, erase=heavy)
-        self.normalise = Normalise(dataset, ranks.device)
-        self.batches = Batches(dataset.train.to(ranks.device), self.normalise, recipe, settings.seed)
-        self.test = dataset.test.to(ranks.device)
+        self.source, self.test = Source(settings, dataset, ranks), dataset.test.to(ranks.device)
 
         identity = f"{settings.model} with {settings.optimizer} on {dataset.name} ({dataset.fingerprint()})"
-        self.progress = Progress(identity, len(self.batches), settings.batch_size)
+        self.progress = Progress(identity, len(self.source), settings.batch_size)
         self.checkpointer = trainforge.Checkpointer(
-            progress=self.progress, model=self.model, optimizer=self.optimizer
+            progress=self.progress, model=self.model, optimizer=self.optimizer, average=self.average
         )
         self.saved = (0, 0)  # the step and epoch of the last checkpoint
         self.stop_every = 10 if ranks.on_gpu else 1  # steps: on the CPU they are long
-        self.window, self.window_steps, self.window_began = Meter(ranks), 0, 0.0
+        self.times = [Times()] * ranks.count  # of each rank, in this epoch
+        self.board: Board | None = None
 
     def resume(self) -> int:
         """Go to the newest checkpoint, if there is one; returns the size of its batches, else 0."""
-        self.ranks.settle(self.net, self.settings.share // self.settings.parts)
+        self.ranks.settle(self.net, self.settings.part)
         chosen = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         if not self.checkpointer.resume():
             return 0
         for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(values)  # what the knobs say now, not what they said then
+        if self.average and not self.average.restored:
+            self.average.restart()
         self.saved = (self.progress.step, self.progress.epoch)
         return self.progress.batch_size
 
@@ -79,13 +80,15 @@ class Trainer:
         device = torch.cuda.get_device_name(ranks.device) if ranks.on_gpu else "CPU"
         return (
             f"{self.settings.table()}\n{progress.identity}\n"
-            f"{size / 1e6:.2f} M weights, {len(self.batches)} training and {len(self.test)} test images, "
+            f"{size / 1e6:.2f} M weights, {len(self.source)} training and {len(self.test)} test images, "
             f"{progress.steps_per_epoch} steps per epoch, {ranks.count} × {device}"
         )
 
     def run(self) -> None:
         """Train to the end, or until asked to stop; either way the last step is saved."""
         self.progress.batch_size = self.settings.batch_size
+        if self.settings.tensorboard and self.ranks.first:
+            self.board = Board(self.progress.step)
         while self.progress.epoch < self.settings.epochs and not self.out_of_steps:
             scores = self.evaluate() if self.train_epoch() else None
             if scores is None:
@@ -94,46 +97,87 @@ class Trainer:
             self.end_epoch(scores)
         self.save()
         self.checkpointer.close()
+        if self.board:
+            self.board.close()
 
     def train_epoch(self) -> bool:
         """Train to the end of this epoch, or of the steps; False when asked to stop before."""
-        self.batches.begin(self.progress.epoch)
         self.model.train()
-        self.window_began = time.monotonic()
-        while self.progress.steps_left and not self.out_of_steps:
-            self.step()
-            if self.progress.step % self.settings.report_interval == 0:
-                self.publish()
-            if self.progress.step % self.stop_every == 0 and trainforge.should_stop():
-                return False
-            if self.progress.steps_left and self.save_is_due:
-                self.save()
+        self.times = [Times()] * self.ranks.count
+        self.feed = self.source.feed(self.progress.epoch, self.orders())
+        self.window.restart()
+        try:
+            while self.progress.steps_left and not self.out_of_steps:
+                self.step()
+                if self.progress.step % self.settings.report_interval == 0:
+                    self.publish()
+                if self.progress.step % self.stop_every == 0 and trainforge.should_stop():
+                    return False
+                if self.progress.steps_left and self.save_is_due:
+                    self.save()
+        finally:
+            self.feed.close()  # its workers would keep the process from ending
         self.publish()
         return True
 
+    def orders(self) -> list[Order]:
+        """What this rank takes of the batches that are left in this epoch, part by part."""
+        size, first = self.settings.batch_size, self.progress.position
+        parts = chunks(size, self.ranks.count, self.ranks.rank, self.settings.parts)
+        batches = [(place, place + size) for place in range(first, len(self.source) - size + 1, size)]
+        return [Order((start + a, start + b), (start, stop)) for start, stop in batches for a, b in parts]
+
     def step(self) -> None:
-        """One batch over all ranks. Each takes its share in parts, whose gradients add up to the mean."""
-        settings, progress, ranks = self.settings, self.progress, self.ranks
-        parts = chunks(settings.batch_size, ranks.count, ranks.rank, settings.parts)
-        for number, (start, stop) in enumerate(parts, 1):
-            images, labels = self.batches.take(progress.position + start, progress.position + stop)
-            last = number == len(parts) or ranks.count == 1
-            with contextlib.nullcontext() if last else self.net.no_sync():
-                logits = self.forward(self.net, images)
-                loss = cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-                # DDP averages over ranks, whose parts may differ by an image: weigh every image alike.
-                (loss * ((stop - start) * ranks.count / settings.batch_size)).backward()
-            self.window.add(loss, logits, labels)
-        if settings.gradient_clipping:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clipping)
-            self.window.add_norm(norm)
+        """One batch over all ranks."""
+        settings, progress = self.settings, self.progress
+        while (done := self.backward()) is None:
+            self.take_less()
+        for loss, logits, targets in done:
+            self.window.meter.add(loss, logits, targets)
         progress.step += 1
         progress.position += settings.batch_size
+        if settings.gradient_clipping or progress.step % settings.report_interval == 0:
+            limit = settings.gradient_clipping or math.inf
+            self.window.meter.add_norm(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.window_steps += 1
+        if self.average:
+            self.average.follow(progress.step)
+        self.window.watch.mark("compute")
+        self.window.steps += 1
+
+    def backward(self) -> list[tuple[Tensor, Tensor, Tensor]] | None:
+        """The gradients of a batch, of which each rank takes its share in parts that add up to the mean.
+        Returns (loss, logits, targets) of each part; None where memory did not suffice."""
+        settings, ranks, done = self.settings, self.ranks, []
+        self.window.watch.mark()
+        try:
+            for number in range(1, settings.parts + 1):
+                images, targets = next(self.feed)
+                self.window.watch.mark("data")
+                shared = number == settings.parts and ranks.count > 1
+                with contextlib.nullcontext() if shared or ranks.count == 1 else self.net.no_sync():
+                    logits = self.forward(self.net, images)
+                    loss = cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+                    # DDP averages over ranks, whose parts may differ by an image: weigh every image alike.
+                    (loss * (len(targets) * ranks.count / settings.batch_size)).backward()
+                self.window.watch.mark("communication" if shared else "compute")
+                done.append((loss.detach(), logits.detach(), targets))
+        except torch.cuda.OutOfMemoryError:
+            if not fit.can_halve(self.checkpointer.directory, settings, ranks):
+                raise
+            return None
+        return done
+
+    def take_less(self) -> None:
+        """The device ran out of memory: take half as many images at once, in twice the parts."""
+        self.settings = dataclasses.replace(self.settings, batch_size_per_gpu=(self.settings.part + 1) // 2)
+        self.optimizer.zero_grad()
+        torch.cuda.empty_cache()
+        self.feed.close()
+        self.feed = self.source.feed(self.progress.epoch, self.orders())
 
     def forward(self, net: torch.nn.Module, images: Tensor) -> Tensor:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.settings.mixed_precision):
@@ -145,12 +189,13 @@ class Trainer:
         resumed run finds its epoch without steps left, and evaluates again."""
         ranks, meter = self.ranks, Meter(self.ranks)
         parts = math.ceil(len(self.test) / (TEST_BATCH * ranks.count))
-        ranks.share_statistics(self.model)
-        self.model.eval()
+        model = self.average.model if self.average else self.model
+        ranks.share_statistics(model)
+        model.eval()
         with trainforge.phase("evaluate"), torch.inference_mode():
             for number, (start, stop) in enumerate(chunks(len(self.test), ranks.count, ranks.rank, parts), 1):
                 labels = self.test.labels[start:stop]
-                logits = self.forward(self.model, self.normalise(self.test.pixels[start:stop]))
+                logits = self.forward(model, self.source.normalise(self.test.pixels[start:stop]))
                 meter.add(cross_entropy(logits, labels), logits, labels)
                 if number % self.stop_every == 0 and trainforge.should_stop():
                     return None
@@ -165,43 +210,35 @@ class Trainer:
         self.ranks.say(
             f"epoch {progress.epoch}/{self.settings.epochs}: loss {train.loss / train.images:.3f}, accuracy "
             f"{train.top1 / train.images:.1%}, on test images {test.top1 / test.images:.1%}; "
-            f"{train.images / seconds:.0f} images/s"
+            f"{train.images / seconds:.0f} images/s{synchronisation(self.times)}"
         )
         if self.save_is_due:
             self.save(metric=test.top1 / test.images)
 
     def publish(self) -> None:
         """Read the scores since the last time, and report them. All ranks come here at the same step."""
-        if not self.window_steps:
+        if not self.window.steps:
             return
-        scores, now = self.window.read(), time.monotonic()
-        if not math.isfinite(scores.loss):
+        measured = self.window.read()
+        if not math.isfinite(measured.scores.loss):
             self.ranks.say(
-                f"the loss is {scores.loss} at step {self.progress.step}: lower LEARNING_RATE (it is "
-                f"{self.settings.learning_rate:g}), lengthen WARMUP_EPOCHS, or set GRADIENT_CLIPPING"
+                f"the loss is {measured.scores.loss} at step {self.progress.step}: lower LEARNING_RATE (it "
+                f"is {self.settings.learning_rate:g}), lengthen WARMUP_EPOCHS, or set GRADIENT_CLIPPING"
             )
             sys.exit(1)
-        elapsed = now - self.window_began
-        extra = {"lr": self.rate, "images_per_second": scores.images / elapsed}
-        if self.settings.gradient_clipping:
-            extra["grad_norm"] = scores.norm / (self.window_steps * self.ranks.count)
-        if self.ranks.on_gpu:
-            extra["gpu_memory"] = torch.cuda.max_memory_allocated()
-        self.progress.scores = self.progress.scores.plus(scores)
-        self.progress.seconds += elapsed
-        self.window_steps, self.window_began = 0, now
-        self.report(**scores.named(), **extra)
+        self.progress.scores = self.progress.scores.plus(measured.scores)
+        self.progress.seconds += measured.seconds
+        self.times = [sum_.plus(new) for sum_, new in zip(self.times, measured.times, strict=True)]
+        self.report(lr=self.rate, **measured.named())
 
     def report(self, **metrics: float) -> None:
         settings, progress = self.settings, self.progress
         steps = progress.steps_at_end(settings.epochs)
-        trainforge.report(
-            step=progress.step,
-            steps=min(steps, settings.max_steps or steps),
-            epoch=progress.epoch,
-            epochs=settings.epochs,
-            **metrics,
-        )
+        steps = min(steps, settings.max_steps or steps)
+        place = {"step": progress.step, "steps": steps, "epoch": progress.epoch, "epochs": settings.epochs}
+        trainforge.report(**place, **metrics)
+        if self.board:
+            self.board.add(progress.step, metrics)
 
     def save(self, metric: float | None = None) -> None:
         """Save this step, unless it is. All ranks come here together. The best by `metric` is kept."""
@@ -209,7 +246,8 @@ class Trainer:
         if now != self.saved:
             self.publish()  # so that the epoch's scores are whole
             self.checkpointer.save(self.progress.step, metric=metric)
-            self.saved, self.window_began = now, time.monotonic()
+            self.saved = now
+            self.window.restart()
 
     @property
     def out_of_steps(self) -> bool:
@@ -223,23 +261,28 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate of the step that has come this far."""
-        return learning_rate(self.settings, self.progress.epoch + self.progress.position / len(self.batches))
+        return learning_rate(self.settings, self.progress.epoch + self.progress.position / len(self.source))
 
 
-def fetch(settings: Settings, ranks: Ranks) -> DataSet:
-    """The data set, which the first rank downloads while the others wait; raises DataError on all of them."""
-    problem = ""
-    if ranks.first:
-        try:
-            ensure(settings.dataset, settings.data_dir)
-        except DataError as error:
-            problem = str(error)
-    if problem := ranks.from_first(problem):
-        raise DataError(problem)
-    dataset = load(settings.dataset, settings.data_dir)
-    if len(dataset.train) < settings.batch_size:
-        raise DataError(f"BATCH_SIZE: {settings.batch_size} is more than the {len(dataset.train)} images")
-    return dataset
+def prepare(ranks: Ranks) -> Trainer:
+    """A run that stands where it goes on; raises SettingsError, DataError."""
+    read = partial(
+        Settings.read, os.environ, ranks=ranks.count, bf16=ranks.has_bf16, tensorboard=has_tensorboard()
+    )
+    settings = read()
+    ranks.connect()
+    dataset = fetch(settings, ranks)
+    torch.manual_seed(settings.seed)
+    model = build(settings.model, dataset.classes).to(ranks.device, memory_format=torch.channels_last)
+    fits = fit.known_or_found(model, settings, ranks, len(dataset.train))
+    read = partial(read, workers=workers_needed(dataset, ranks), fits=fits)
+    trainer = Trainer(read(), model, dataset, ranks)
+    trainer.settings = read(kept_batch=trainer.resume())
+    if len(dataset.train) < trainer.settings.batch_size:
+        raise DataError(
+            f"BATCH_SIZE: {trainer.settings.batch_size} is more than the {len(dataset.train)} images"
+        )
+    return trainer
 
 
 def main() -> None:
@@ -247,13 +290,8 @@ def main() -> None:
         print(usage())
         sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
     ranks = Ranks.from_environment(os.environ)
-    read = partial(Settings.read, os.environ, ranks=ranks.count, bf16=ranks.has_bf16)
     try:
-        settings = read()
-        ranks.connect()
-        trainer = Trainer(settings, fetch(settings, ranks), ranks)
-        if batch_size := trainer.resume():
-            trainer.settings = read(kept_batch=batch_size)
+        trainer = prepare(ranks)
     except (SettingsError, DataError) as error:
         if ranks.first:
             print(error, file=sys.stderr)

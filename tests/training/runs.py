@@ -25,6 +25,12 @@ from trainforge import protocol
 SCRIPT = Path(__file__).parents[2] / "training" / "train.py"
 DEADLINE = 90.0  # seconds: far more than any run takes on a busy machine
 
+# All that has a state, or could be drawn in another order.
+HARD = {
+    "AUGMENTATION": "heavy", "MIXUP": True, "CUTMIX": True, "EMA": True, "GRADIENT_CLIPPING": 0.5,
+    "LABEL_SMOOTHING": 0.1,
+}  # fmt: skip
+
 nursery = multiprocessing.get_context("forkserver")
 
 
@@ -50,6 +56,30 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """The places where two states are not the same bits."""
+    import torch
+
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return [place for key in one for place in differences(one[key], other[key], f"{where}/{key}")]
+    if isinstance(one, list):
+        assert len(one) == len(other)
+        return [
+            place
+            for n, pair in enumerate(zip(one, other, strict=True))
+            for place in differences(*pair, f"{where}/{n}")
+        ]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [where]
+
+
+def weights_and_progress(state: dict[str, Any]) -> dict[str, Any]:
+    """All but the clock."""
+    objects = state["objects"]
+    return {**objects, "progress": {**objects["progress"], "seconds": None}}
+
+
 def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
     """Runs in the new process, and leaves it as the script does."""
     import torch
@@ -62,7 +92,20 @@ def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = [str(SCRIPT)]
+    if env.get("STAND_IN_RANK", env["RANK"]) == env["RANK"]:
+        limit_memory(int(env.get("STAND_IN_MEMORY", "0")))
     runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def limit_memory(images: int) -> None:
+    """A device that runs out of memory when more images than this are trained on at once; 0: it does not."""
+    import torch
+
+    def check(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        if images and isinstance(module, torch.nn.Linear) and module.training and len(given[0]) > images:
+            raise torch.cuda.OutOfMemoryError(f"no room for {len(given[0])} images")
+
+    torch.nn.modules.module.register_module_forward_pre_hook(check)
 
 
 class Run:
@@ -96,8 +139,8 @@ class Run:
         for process in self.processes:
             process.start()
 
-    def records(self, kind: str) -> list[dict[str, Any]]:
-        path = self.attempt / protocol.RECORDS.format(rank=0)
+    def records(self, kind: str, rank: int = 0) -> list[dict[str, Any]]:
+        path = self.attempt / protocol.RECORDS.format(rank=rank)
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
         return [record for record in map(json.loads, whole.splitlines()) if record["kind"] == kind]
 

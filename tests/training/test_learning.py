@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from metrics import Meter, Scores
 from model import MODELS, build
+from ranks import Ranks
 from settings import Settings
-from utils import Meter, Progress, Ranks, Scores, learning_rate, make_optimizer
+from utils import Progress, WeightAverage, learning_rate, make_optimizer
 
 pytestmark = pytest.mark.torch
 
@@ -91,9 +93,39 @@ def test_the_meter_counts_until_it_is_read() -> None:
         meter.add(torch.tensor(0.5), logits, torch.tensor(labels))
     meter.add_norm(torch.tensor(2.0))
     scores = meter.read()
-    assert scores == Scores(loss=4.0, top1=5, top5=6, images=8, norm=2)
+    assert scores == Scores(loss=4.0, top1=5, top5=6, images=8, norm=2, norms=1)
     assert scores.named("val_") == {"val_loss": 0.5, "val_accuracy": 0.625, "val_accuracy_top5": 0.75}
     assert meter.read() == Scores()
+
+
+def test_of_a_mixed_image_the_larger_share_counts() -> None:
+    meter = Meter(ALONE)
+    shares = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    meter.add(torch.tensor(0.1), torch.tensor([[0.9, 0.1], [0.9, 0.1]]), shares)
+    assert meter.read().top1 == 1
+
+
+def test_the_mean_of_weights_follows_the_model_and_forgets_its_start() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
+    average = WeightAverage(model, 0.9)
+    weight, variance = model[0].weight, model[1].running_var
+    with torch.no_grad():
+        weight.fill_(1.0)
+        variance.fill_(1.0)
+        average.follow(step=0)  # keeps a tenth
+        start = average.model[0].weight.item()
+        weight.fill_(3.0)
+        variance.fill_(5.0)
+        average.follow(step=10**6)  # keeps the decay
+    assert average.model[0].weight.item() == pytest.approx(0.9 * start + 0.1 * 3)
+    assert average.model[1].running_var.item() == pytest.approx(0.9 * 1 + 0.1 * 5)
+    assert not any(parameter.requires_grad for parameter in average.model.parameters())
+    other = WeightAverage(torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1)), 0.9)
+    other.load_state_dict(average.state_dict())
+    assert other.restored
+    assert torch.equal(other.model[0].weight, average.model[0].weight)
+    average.restart()
+    assert torch.equal(average.model[0].weight, weight)
 
 
 def test_two_classes_have_no_five_best() -> None:
@@ -133,4 +165,6 @@ def test_ranks_are_what_the_launcher_says() -> None:
 
 
 def test_scores_add_up() -> None:
-    assert list(itertools.accumulate([Scores(1, 1, 1, 1, 1)] * 2, Scores.plus))[-1] == Scores(2, 2, 2, 2, 2)
+    assert list(itertools.accumulate([Scores(1, 1, 1, 1, 1, 1)] * 2, Scores.plus))[-1] == Scores(
+        2, 2, 2, 2, 2, 2
+    )

