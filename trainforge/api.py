@@ -186,7 +186,9 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why it ended (EndReason)
     exit_code: int | None = None
     signal: int | None = None
-    message: str | None = None  # one sentence of evidence
+    message: str | None = None  # the evidence
+    failed_rank: int | None = None  # the rank to look at: the first that failed of itself
+    tail: str | None = None  # the last that it, or the command, wrote, where it left no exception
     ranks: tuple[RankView, ...] = ()
     resumed_from: str | None = None  # checkpoint folder
 

@@ -49,7 +49,6 @@ class WaitReason(StrEnum):
     BEGIN_TIME = "begin_time"
     HELD = "held"
     BACKOFF = "backoff"
-    DISK_FULL = "disk_full"  # its last attempt ended for want of room, and there is still none
     RELEASING = "releasing"  # its previous attempt is not known to be gone yet
 
 

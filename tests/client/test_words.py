@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from rich.console import Console
 
 from tests.client.topping import TODAY, WHY, job, training
@@ -13,7 +14,7 @@ from tfctl.commands.why import explain
 from tfctl.render.figures import counted
 from tfctl.render.jobs import eta, row, terminal_table, whole
 from tfctl.render.settings import differences
-from tfctl.render.words import one_line
+from tfctl.render.words import one_line, plain
 from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
 from trainforge.states import JobState
 
@@ -30,6 +31,7 @@ def attempt(number: int = 1, message: str | None = None, traceback: str | None =
         reason="user_error",
         message=message,
         ranks=(rank,) if message is not None else (),
+        failed_rank=0 if traceback is not None else None,
     )
 
 
@@ -146,3 +148,16 @@ def test_metrics_of_several_jobs_name_what_differs() -> None:
         ["loss", "1.5", "1.5"],
     ]
     assert any("job 2 LR=0.25 schedule.priority=5" in line for line in plots(jobs, answers, 100))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("loss 0.5", "loss 0.5"),
+        ("10%\r20%\r", "20%"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07text\x1b[2J", "red text"),
+        ("bell\x07 tab\t", "bell tab\t"),
+    ],
+)
+def test_a_line_of_output_does_not_steer_the_terminal(line: str, shown: str) -> None:
+    assert plain(line) == shown

@@ -282,3 +282,41 @@ def test_a_job_that_failed_for_another_names_it() -> None:
     assert world.where(second) is JobState.FAILED
     said = {line.job: line.message for line in world.history if line.type == "job_failed"}
     assert said[second] == f"job {first}, which it waited for, failed"
+
+
+def test_a_job_that_found_the_disk_full_waits_for_room() -> None:
+    world = World()
+    job = world.submit()
+    world.start(job)
+    world.tell(m.RoomChanged(time=world.now, room=False))
+    full = "OSError: [Errno 28] No space left on device"
+    world.end(job, ranks=(m.RankEnd(rank=0, exit_code=1, error=full),))
+    world.pass_time(3600)
+    held = world.state.jobs[job]
+    assert (held.state, held.retries) == (JobState.BACKOFF, 0)
+    said = why(world.state, held, world.now, lambda _: None)
+    assert said == f"waits for room on the disk: rank 0 {full}"
+    world.tell(m.RoomChanged(time=world.now, room=True))
+    assert world.where(job) is JobState.STARTING
+
+
+def test_a_faulty_gpu_is_set_aside_and_the_job_goes_on_elsewhere() -> None:
+    world = World(gpus=2)
+    job = world.submit(max_retries=0)
+    world.start(job)
+    world.end(job, exit_code=1, faults={"GPU-0": "XID 79: the GPU has fallen off the bus"})
+    assert world.state.devices["GPU-0"].set_aside == "XID 79: the GPU has fallen off the bus"
+    world.pass_time(20.0)
+    assert world.gpus(job) == ("GPU-1",)
+    assert world.state.jobs[job].retries == 0
+
+
+def test_what_was_reported_last_counts_when_the_end_is_judged() -> None:
+    """Progress is told to the core now and then; to fail at the same step is to get nowhere."""
+    world = World(gpus=1)
+    job = world.submit(max_retries=1, backoff=1.0)
+    for _ in range(2):
+        world.start(job)
+        world.tell(m.Progressed(time=world.now, job=job, attempt=world.state.jobs[job].attempt, position=3.0))
+        world.end(job, exit_code=1, position=49.0)
+    assert world.where(job) is JobState.FAILED

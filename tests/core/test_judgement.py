@@ -33,6 +33,7 @@ ECC = rank(1, exit_code=1, error="AcceleratorError: CUDA error: uncorrectable EC
 FULL = rank(0, exit_code=1, error="OSError: [Errno 28] No space left on device: 'x'")
 PEER = rank(0, exit_code=1, error="torch.distributed.DistBackendError: Connection closed by peer")
 WATCHDOG = "[rank0]: Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE)"
+ABORT = rank(0, signal=6)
 FOREIGN = {"GPU-0": "process 7 of bob takes 12.0 GiB of GPU 0"}
 GPUS = ("GPU-0", "GPU-1")
 
@@ -82,7 +83,7 @@ VERDICTS = [
     ({}, {"ranks": (PEER, VALUE)}, T.RETRY, R.USER_ERROR, True),
     ({}, {"ranks": (PEER, rank(1, signal=9))}, T.RETRY, R.PEER_LOST, True),
     ({}, {"ranks": (rank(1, signal=9), PEER)}, T.RETRY, R.KILLED, True),
-    ({}, {"ranks": (rank(0, signal=6),), "tails": {0: WATCHDOG}}, T.RETRY, R.PEER_LOST, True),
+    ({}, {"ranks": (ABORT, rank(1, signal=9)), "tails": {0: WATCHDOG}}, T.RETRY, R.PEER_LOST, True),
     # what the next attempt would meet again
     ({}, {"ranks": (rank(0, exit_code=2),), "tails": {0: "usage: train.py"}}, T.FAIL, R.USER_ERROR, False),
     ({}, {"ranks": (MISSING,)}, T.FAIL, R.USER_ERROR, False),

@@ -77,11 +77,20 @@ class World:
         attempt = self.state.jobs[job].attempt
         self.tell(m.Progressed(time=self.now, job=job, attempt=attempt, position=self.position))
 
-    def end(self, job: int, release: bool = True, jitter: float = 0.5, **how: object) -> None:
+    def end(
+        self,
+        job: int,
+        release: bool = True,
+        jitter: float = 0.5,
+        position: float | None = None,
+        **how: object,
+    ) -> None:
         """End the job's attempt (`exit_code=1`, `lost=True`, …), and give its lease back."""
         attempt = self.state.jobs[job].attempt
         end = m.AttemptEnd(ended_at=self.now, **how)  # type: ignore[arg-type]
-        self.tell(m.AttemptEnded(time=self.now, job=job, attempt=attempt, end=end, jitter=jitter))
+        self.tell(
+            m.AttemptEnded(time=self.now, job=job, attempt=attempt, end=end, position=position, jitter=jitter)
+        )
         if release:
             self.release(job, attempt)
 

@@ -175,7 +175,14 @@ def test_a_failing_script_is_explained(daemon: RealDaemon, project: Path) -> Non
     why = daemon.tfctl("why", "@").stdout
     assert "failed (user error): rank 0 ValueError: the answer is 42" in why
     assert "in boom" in why
-    assert "what to do: mend the script" in why
+    assert "what to do: mend it, then: tfctl retry 1 --code current" in why
+    script = "for i in $(seq 40); do echo line $i; done; printf '\\033[31mred'; exit 3"
+    daemon.tfctl("submit", "--", "sh", "-c", script)
+    daemon.tfctl("wait", "@", check=False)
+    first, said, *lines, todo = daemon.tfctl("why", "@").stdout.splitlines()
+    assert first == "job 2 (sh) failed (user error): ended with 3"
+    assert (said, lines[-2:], len(lines)) == ("the last it wrote:", ["  line 40", "  red"], 20)
+    assert todo == "what to do: mend it, then: tfctl retry 2", "it runs in place: there is no other code"
 
 
 def test_retry_takes_the_old_code_or_the_new(daemon: RealDaemon, project: Path) -> None:

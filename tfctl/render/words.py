@@ -6,6 +6,7 @@ import re
 
 LONGEST = 200  # characters of a sentence in a list
 LEADS = ("waits for ", "waits: ", "waits ", "is ")
+ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")  # of ECMA-48
 BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought
 
 
@@ -13,6 +14,12 @@ def one_line(text: str, most: int = LONGEST) -> str:
     """The text on one line, cut with `…`: the message of an exception may have many lines."""
     words = " ".join(text.split())
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+
+
+def plain(line: str) -> str:
+    """A line of output as a terminal would be left with it, without what would steer the terminal."""
+    shown = ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2]
+    return "".join(char for char in shown if char.isprintable() or char == "\t")
 
 
 def reason(why: str, width: int) -> str:

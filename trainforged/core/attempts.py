@@ -49,27 +49,23 @@ def attempt_started(draft: Draft, event: m.AttemptStarted) -> m.Reply:
     return m.Accepted(jobs=(job.id,))
 
 
+def _reached(job: m.Job, position: float | None) -> m.Job:
+    """With `furthest` and `advanced` as they are once an attempt has come to `position`."""
+    if position is None or (job.furthest is not None and position <= job.furthest):
+        return job
+    return replace(job, furthest=position, advanced=True)
+
+
 def progressed(draft: Draft, event: m.Progressed) -> m.Reply:
     job = _current(draft, event.job, event.attempt)
     if job is None:
         return _stale(event.job, event.attempt)
     hang = job.recovery.hang_timeout
     grain = PROGRESS_GRAIN if hang is None else min(PROGRESS_GRAIN, hang / 10)
-    reached = event.position
-    advanced = reached is not None and (job.furthest is None or reached > job.furthest)
-    if (
-        job.progressed_at is None
-        or event.time - job.progressed_at >= grain
-        or (advanced and not job.advanced)
-    ):
-        draft.put(
-            replace(
-                job,
-                progressed_at=event.time,
-                furthest=reached if advanced else job.furthest,
-                advanced=job.advanced or advanced,
-            )
-        )
+    moved = _reached(job, event.position)
+    due = job.progressed_at is None or event.time - job.progressed_at >= grain
+    if due or moved.advanced != job.advanced:
+        draft.put(replace(moved, progressed_at=event.time))
     return m.Accepted(jobs=(job.id,))
 
 
@@ -85,6 +81,7 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     lease = draft.lease(event.job)
     if job is None or lease is None:
         return _stale(event.job, event.attempt)
+    job = _reached(job, event.position)
     verdict = judge(job, event.end, event.jitter, lease.gpus)
     started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
     spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0

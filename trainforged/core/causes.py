@@ -74,24 +74,30 @@ def cause(end: AttemptEnd, gpus: Sequence[str] = ()) -> Cause:
 def _elsewhere(rank: RankEnd | None, end: AttemptEnd, said: str) -> EndReason:
     """A reason that has nothing to do with GPUs."""
     killed = rank.signal if rank is not None else end.signal
-    if _MEMORY.search(said) or (killed == signal.SIGKILL and end.oom_kills):
+    if _MEMORY.search(said) or _killed_by_kernel(killed, end, said):
         return EndReason.OUT_OF_MEMORY
     if _DISK.search(said):
         return EndReason.DISK_FULL
-    if _PEER.search(said):
+    if len(end.ranks) > 1 and _PEER.search(said):
         return EndReason.PEER_LOST
     return EndReason.KILLED if killed is not None else EndReason.USER_ERROR
 
 
 def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> str:
     killed = rank.signal if rank is not None else end.signal
-    if killed == signal.SIGKILL and end.oom_kills:
-        return f"{where}was killed by the kernel: the machine, or the job's limit, had no memory left"
+    if _killed_by_kernel(killed, end, said):
+        who = where if killed else f"a child of {where}"
+        return f"{who}was killed by the kernel: the machine, or the job's limit, had no memory left"
     if rank is not None and rank.error is None:
         for pattern in (_MEMORY, _DISK, _PEER):
             if pattern.search(said):
                 return in_a_line(f"{where}{_status(rank.exit_code, rank.signal)}: {_line(pattern, said)}")
     return in_a_line(describe(end))
+
+
+def _killed_by_kernel(killed: int | None, end: AttemptEnd, said: str) -> bool:
+    """For want of memory: itself, or a data-loader worker of it (torch's words)."""
+    return end.oom_kills > 0 and (killed == signal.SIGKILL or "killed by signal: Killed" in said)
 
 
 def first_failure(end: AttemptEnd) -> RankEnd | None:
@@ -133,6 +139,12 @@ def describe(end: AttemptEnd) -> str:
     if rank is not None:
         return f"rank {rank.rank} {rank.error or _status(rank.exit_code, rank.signal)}"
     return _status(end.exit_code, end.signal)
+
+
+def tail(end: AttemptEnd) -> str | None:
+    """The last that the failing rank wrote; None where it left an exception, or nothing."""
+    rank = first_failure(end)
+    return end.tails.get(rank.rank if rank is not None else 0) or None
 
 
 def in_a_line(text: str) -> str:

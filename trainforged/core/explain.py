@@ -9,7 +9,7 @@ from trainforge.states import JobState, WaitReason
 from trainforged.core import messages as m
 from trainforged.core import scheduler
 from trainforged.core.state import State
-from trainforged.core.turns import unmet
+from trainforged.core.turns import no_room, unmet
 
 TimeLeft = Callable[[int], float | None]
 """Seconds that a running job still needs, as far as that can be told."""
@@ -45,6 +45,8 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
         case JobState.HELD:
             return f"is held; `tfctl release {job.id}` lets it go on"
         case JobState.BACKOFF:
+            if no_room(state, job):
+                return f"waits for room on the disk: {job.evidence or job.reason}"
             wait = _duration(max(0.0, (job.not_before or now) - now))
             return f"starts again in {wait} (retry {job.retries}): {job.evidence or job.reason}"
         case JobState.STARTING:

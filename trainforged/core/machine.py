@@ -90,6 +90,7 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.DevicesObserved: gpus.devices_observed,
     m.DrainRequested: gpus.drain_requested,
     m.UndrainRequested: gpus.undrain_requested,
+    m.RoomChanged: turns.room_changed,
     m.SettingsChanged: gpus.settings_changed,
     m.TimePassed: turns.time_passed,
 }

@@ -89,6 +89,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     cpu: int  # cores
     memory: int  # bytes
+    room: bool = True  # the state folder's disk has enough for a job to go on
 
 
 class RankEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -228,11 +229,13 @@ class Noted(Event, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
-    """`jitter` is a random number in [0, 1) for the backoff."""
+    """`position`: the furthest that it has reported, as in `Progressed`. `jitter` is a random number in
+    [0, 1) for the backoff."""
 
     job: int
     attempt: int
     end: AttemptEnd
+    position: float | None = None
     jitter: float = 0.0
 
 
@@ -260,6 +263,12 @@ class UndrainRequested(Event, frozen=True, kw_only=True):
     """Offers a drained or set-aside GPU again."""
 
     uuid: str
+
+
+class RoomChanged(Event, frozen=True, kw_only=True):
+    """The state folder's disk has become too full for jobs, or has room again."""
+
+    room: bool
 
 
 class SettingsChanged(Event, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ replace = msgspec.structs.replace
 def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
     now = event.time
     for job in draft.timed():
-        if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now:
+        if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now and not no_room(draft, job):
             draft.put(replace(job, state=move(job.state, Trigger.RETRY), not_before=None))
         elif job.state is JobState.RUNNING:
             limit, hang = _time_limit(job), _hang_limit(job)
@@ -28,6 +28,18 @@ def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
                 stop(draft, job, now, EndReason.HANG, job.recovery.grace)
     draft.reschedule = True
     return m.Accepted()
+
+
+def room_changed(draft: Draft, event: m.RoomChanged) -> m.Reply:
+    draft.machine = replace(draft.machine, room=event.room)
+    words = "there is room on the disk again" if event.room else "the disk of the state folder is full"
+    draft.note(event.time, "disk_free" if event.room else "disk_full", words)
+    return time_passed(draft, m.TimePassed(time=event.time))
+
+
+def no_room(state: Draft | State, job: m.Job) -> bool:
+    """It ended for want of room, and there still is none."""
+    return job.reason == EndReason.DISK_FULL and not state.machine.room
 
 
 def _time_limit(job: m.Job) -> float | None:

@@ -35,6 +35,7 @@ from trainforged.daemon.notify import notify
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
+from trainforged.daemon.room import RoomWatch, has_room
 from trainforged.daemon.service import DaemonService
 from trainforged.daemon.submissions import Submissions
 from trainforged.daemon.views import Views
@@ -99,14 +100,16 @@ def set_up_logging(level: str) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def machine(options: Options) -> m.Machine:
-    """What there is to give beside GPUs: of this machine, or made up."""
-    gpus = options.simulate_gpus
+def machine(options: Options, free: int) -> m.Machine:
+    """What there is to give beside GPUs: of this machine, or made up. `free`: bytes that must be."""
+    room, gpus = has_room(options.state_dir, free), options.simulate_gpus
     if gpus is None:
-        return m.Machine(cpu=len(os.sched_getaffinity(0)), memory=psutil.virtual_memory().total)
+        memory = psutil.virtual_memory().total
+        return m.Machine(cpu=len(os.sched_getaffinity(0)), memory=memory, room=room)
     return m.Machine(
         cpu=options.simulate_cpu or CPU_FOR_EACH * max(1, gpus),
         memory=options.simulate_memory or MEMORY_FOR_EACH * max(1, gpus),
+        room=room,
     )
 
 
@@ -244,6 +247,9 @@ class Daemon:
     async def _clear(self, gpus: tuple[str, ...]) -> dict[str, str]:
         return await self._devices.clear(gpus)
 
+    def _least_free(self) -> int:
+        return int(self._settings.limits.free)
+
     def _project_limit(self) -> int:
         return int(self._settings.limits.project)
 
@@ -286,8 +292,8 @@ class Daemon:
                 self._engine.tell(event)
 
     async def _conclude(self, event: m.AttemptEnded) -> None:
-        await self._records.finish(event.job, event.attempt)
-        self._engine.tell(msgspec.structs.replace(event, jitter=random.random()))
+        position = await self._records.finish(event.job, event.attempt)
+        self._engine.tell(msgspec.structs.replace(event, position=position, jitter=random.random()))
 
     # ---- living
 
@@ -296,13 +302,14 @@ class Daemon:
 
     async def _take_up(self) -> None:
         """What the last daemon left."""
-        started = m.DaemonStarted(time=time.time(), machine=machine(self._options))
+        started = m.DaemonStarted(time=time.time(), machine=machine(self._options, self._least_free()))
         await self._engine.start(started, await self._devices.look_first())
 
     def _begin(self) -> None:
         self._spawn(self._devices.run())
         self._spawn(self._records.run())
         self._spawn(self._housekeeping.run())
+        self._spawn(RoomWatch(self._state_dir, self._engine, self._least_free).run())
         if self._metrics.set_aside is not None:
             self._spawn(self._records.rebuild())
         gc.collect()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from trainforge.api import JobProgress, Progress, Usage
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
@@ -61,12 +63,18 @@ class RecordWatch:
         log.warning("metric storage is being rebuilt from the records of all jobs")
         await asyncio.to_thread(read_everything, self._reader, self._jobs_dir)
 
-    async def finish(self, job: int, attempt: int) -> None:
-        """Read an attempt that has ended to its end: its last report may decide what its end means."""
+    async def finish(self, job: int, attempt: int) -> float | None:
+        """Read an attempt that has ended to its end: its last report may decide what its end means.
+        The position that it came to, if it reported any."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
         gathered = await self._read(partial(self._reader.drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
+        try:
+            return _position(await asyncio.to_thread(self._reader.progress, job))
+        except StorageError as error:
+            log.error("the position of job %d is not known: %s", job, error)
+            return None
 
     async def _read(self, read: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
         """What a call of the reader gives; nothing, with a word, where storage refuses."""
@@ -117,6 +125,8 @@ class RecordWatch:
     def _show(self, jobs: Iterable[int]) -> None:
         known = self._reader.progresses(list(jobs), self._clock())
         for job, progress in known.items():
+            if self._reader.latest(job) is None:  # it is of an attempt that is over
+                progress = replace(progress, eta=None)
             self._live.progress(JobProgress(job=job, progress=progress, usage=self._usage(job)))
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
-from trainforged.core.causes import describe
+from trainforged.core.causes import describe, first_failure, tail
 from trainforged.core.state import State
 from trainforged.storage.jobs import Submission
 
@@ -62,7 +62,8 @@ class Views:
             base_image=environment.base_image,
             progress=progress,
         )
-        gpus = view.gpus or (attempts[-1].gpus if attempts else ())
+        over = attempts[-1].gpus if attempts and job.state.ended else ()
+        gpus = view.gpus or over
         return replace(
             view,
             gpus=gpus,
@@ -102,7 +103,7 @@ class Views:
             retries=job.retries,
             exit_code=job.exit_code,
             git=git,
-            progress=(self._progress(job.id) if job.state.live else None) or progress,
+            progress=(self._progress(job.id) if job.state.live else None) or _without_eta(progress),
             usage=self._usage(job.id) if job.state.live else None,
             why=explain.why(state, job, now, self._left),
             dir=str(self._jobs_dir / str(job.id)),
@@ -125,8 +126,14 @@ class Views:
         return progress.eta if progress is not None else None
 
 
+def _without_eta(progress: Progress | None) -> Progress | None:
+    """What is stored is of an attempt that is over: how long the next one takes is not known yet."""
+    return None if progress is None else replace(progress, eta=None)
+
+
 def _attempt(attempt: m.Attempt) -> AttemptView:
     end = attempt.end
+    failed = first_failure(end) if end is not None else None
     return AttemptView(
         number=attempt.number,
         gpus=attempt.gpus,
@@ -136,6 +143,8 @@ def _attempt(attempt: m.Attempt) -> AttemptView:
         exit_code=end.exit_code if end is not None else None,
         signal=end.signal if end is not None else None,
         message=describe(end) if end is not None else None,
+        failed_rank=failed.rank if failed is not None else None,
+        tail=tail(end) if end is not None else None,
         ranks=tuple(map(_rank, end.ranks)) if end is not None else (),
         resumed_from=attempt.resumed_from,
     )

@@ -23,8 +23,8 @@ import msgspec
 
 from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
-from trainforged.execution import leftovers
-from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Vanished
+from trainforged.execution import leftovers, processes
+from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
 from trainforged.execution.spawn import Spawned, reap_at_end, spawn
 from trainforged.execution.waiting import Threads, readable
@@ -98,7 +98,7 @@ class Attempt:
             case Beginning():
                 await asyncio.sleep(MOMENT)
             case Vanished(shim):
-                return await self._lose(shim.time)
+                return await self._lose(shim)
             case Fresh() if self._ran:  # somebody removed its folder: that does not make it fresh
                 return await self._conclude(_lost(None))
             case Fresh() if self._start is None and self._grace is None:
@@ -199,14 +199,15 @@ class Attempt:
 
     # ---- the end
 
-    async def _lose(self, started_at: float) -> AttemptEnd | None:
+    async def _lose(self, shim: Shim) -> AttemptEnd | None:
         """Nobody will ever know how it ended; see to it at least that it has."""
         token = await self._means.threads.run(self._folder.token)
         if token is not None:
             left = await self._means.threads.run(leftovers.kill_all, token, looks=2, patience=CLEANING)
             if left:
                 log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
-        return await self._conclude(_lost(started_at))
+        rebooted = shim.boot_id != processes.boot_id()
+        return await self._conclude(_lost(shim.time, rebooted))
 
     async def _conclude(self, end: AttemptEnd) -> AttemptEnd | None:
         try:
@@ -221,8 +222,8 @@ class _Stopped(Exception):
     """It was to be stopped before it had begun."""
 
 
-def _lost(started_at: float | None) -> AttemptEnd:
-    return AttemptEnd(started_at=started_at, ended_at=time.time(), lost=True)
+def _lost(started_at: float | None, rebooted: bool = False) -> AttemptEnd:
+    return AttemptEnd(started_at=started_at, ended_at=time.time(), lost=True, rebooted=rebooted)
 
 
 def _refused(sentence: str, hopeless: bool = False) -> AttemptEnd:

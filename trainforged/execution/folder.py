@@ -28,6 +28,8 @@ from trainforged.execution.launch import LaunchFile
 
 LARGEST = 1 << 20  # bytes of a file that a job wrote
 LONGEST_TRACEBACK = 1 << 16  # characters
+LONGEST_TAIL = 1 << 12  # bytes of what a failing rank wrote last
+MOST_TAILS = 8
 
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class AttemptFolder:
     def end(self) -> AttemptEnd | None:
         """`exit.json`, with what the ranks said of themselves. None if there is no (readable) one."""
         end = self._read("exit.json", AttemptEnd)
-        return None if end is None else self._with_ranks(end)
+        return None if end is None else self._whole(end)
 
     def conclude(self, end: AttemptEnd) -> AttemptEnd | None:
         """Make `end` the last word, unless there is one: whichever it is, is returned.
@@ -120,7 +122,7 @@ class AttemptFolder:
             if known is not None:
                 return known
             durable.write(f"{self.path}/exit.json", msgspec.json.encode(end))
-        return self._with_ranks(end)
+        return self._whole(end)
 
     def write_order(self, order: LaunchFile) -> None:
         durable.replace(f"{self.path}/launch.json", msgspec.json.encode(order))
@@ -166,6 +168,26 @@ class AttemptFolder:
                 return msgspec.json.decode(file.read(most), type=kind)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None  # torn or foreign: as good as none
+
+    def _whole(self, end: AttemptEnd) -> AttemptEnd:
+        end = self._with_ranks(end)
+        return msgspec.structs.replace(end, tails=self._tails(end))
+
+    def _tails(self, end: AttemptEnd) -> dict[int, str]:
+        """The last that was written by those who failed and left no exception."""
+        silent = [rank.rank for rank in end.ranks if (rank.exit_code or rank.signal) and not rank.error_type]
+        if not end.ranks and (end.exit_code or end.signal):
+            silent = [0]
+        names = {rank: f"rank-{rank}.log" if len(end.ranks) > 1 else "output.log" for rank in silent}
+        return {rank: self._tail(name) for rank, name in list(names.items())[:MOST_TAILS]}
+
+    def _tail(self, name: str) -> str:
+        try:
+            with (self.path / name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_TAIL))
+                return file.read(LONGEST_TAIL).decode(errors="replace")
+        except OSError:
+            return ""
 
     def _with_ranks(self, end: AttemptEnd) -> AttemptEnd:
         """Add what the ranks wrote themselves; those that nobody saw end come last."""

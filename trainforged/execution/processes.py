@@ -50,6 +50,14 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started."""
+    for line in read_proc("/proc/vmstat").splitlines():
+        if line.startswith(b"oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
 def read_proc(path: str) -> bytes:
     """The whole file; empty if the process is gone or not ours to look at."""
     try:

@@ -60,6 +60,7 @@ class Shim:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._boot_id = processes.boot_id()
+        self._oom_kills = processes.oom_kills()
         self._room = durable.Room(f"{folder}/exit.json", STATUS_ROOM)
         self._course = course.Course()
         self._killing = Killing()
@@ -243,6 +244,7 @@ class Shim:
             "ended_at": time.time(),
             "stopped": self._course.ordered and not self._cut_short,
             "ranks": self._ends,
+            "oom_kills": processes.oom_kills() - self._oom_kills,
         }
         return {**end, **self._exit()}
 
