@@ -48,6 +48,16 @@ def test_the_order_of_places(tmp_path: Path) -> None:
     assert user_socket() == tmp_path / "run" / "trainforge" / NAME
 
 
+def test_the_state_folder_tells_where_its_daemon_listens(tmp_path: Path) -> None:
+    """A shell, or cron, with another runtime folder than the one in which the daemon was started."""
+    folder = tmp_path / "state" / "trainforge"
+    folder.mkdir(parents=True)
+    (folder / "socket").write_text("/else/where.sock")
+    assert candidates()[:2] == (Path("/else/where.sock"), tmp_path / "run" / "trainforge" / NAME)
+    (folder / "socket").write_text("relative")
+    assert candidates()[0] == tmp_path / "run" / "trainforge" / NAME
+
+
 def test_the_variable_is_the_only_place_where_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINFORGE_SOCKET", "/some/where.sock")
 

@@ -253,6 +253,7 @@ def test_a_daemon_starts_itself_for_a_user(tmp_path: Path) -> None:
     try:
         assert tfctl("wait", "1").returncode == 0
         assert tfctl("logs", "1").stdout == "started\n"
+        env["XDG_RUNTIME_DIR"] = str(tmp_path / "nowhere")  # as in cron: the state folder tells
         assert tfctl("submit", "--hold", "--", "true").stderr.count("started a daemon") == 0
         assert tfctl("daemon", "stop").returncode == 0
         again = tfctl("status")

@@ -22,6 +22,16 @@ def holder(folder: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
+def socket_of(folder: Path) -> Path | None:
+    """Where the daemon that uses the folder listens, or the last one did: also for a shell, or cron, that
+    has another runtime folder than the shell that started it."""
+    try:
+        text = (folder / "socket").read_text()
+    except (OSError, UnicodeError):
+        return None
+    return Path(text) if os.path.isabs(text) else None
+
+
 def has_unfinished_jobs(folder: Path) -> bool:
     """Whether a daemon that ran here left jobs that have not ended."""
     database = folder / "trainforge.db"

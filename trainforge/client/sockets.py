@@ -39,7 +39,8 @@ def candidates() -> tuple[Path, ...]:
     chosen = chosen_socket()
     if chosen is not None:
         return (chosen,)
-    return tuple(dict.fromkeys((user_socket(), _temporary_folder() / NAME, SYSTEM_SOCKET)))
+    places = (home.socket_of(home.state_dir()), user_socket(), _temporary_folder() / NAME, SYSTEM_SOCKET)
+    return tuple(dict.fromkeys(place for place in places if place is not None))
 
 
 def chosen_socket() -> Path | None:
@@ -77,7 +78,7 @@ def connect(path: Path | None, timeout: float) -> tuple[socket.socket, Path]:
             sock = _connect(place, timeout)
         except OSError as error:
             tried[place] = error.strerror or str(error) or type(error).__name__
-            if place == user_socket() and os.path.lexists(place):
+            if place in (home.socket_of(home.state_dir()), user_socket()) and os.path.lexists(place):
                 break  # this user's own daemon died there: it is to be started again
             continue
         refusal = None if path is not None else _not_ours(sock, place)

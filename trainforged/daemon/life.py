@@ -42,7 +42,7 @@ from trainforged.daemon.views import Views
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
-from trainforged.execution import library
+from trainforged.execution import durable, library
 from trainforged.execution.environments import Environments
 from trainforged.execution.files import Files
 from trainforged.execution.supervisor import Supervisor
@@ -146,6 +146,7 @@ class Daemon:
             self._begin()
             serving = await serve_unix(self._app(), self._options.socket)
             stack.push_async_callback(serving.close)
+            durable.replace(f"{self._state_dir}/socket", os.fsencode(self._options.socket.absolute()))
             self._announce()
             await self._until_stopped(engine)
             notify("STOPPING=1")
