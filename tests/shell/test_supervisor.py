@@ -202,6 +202,21 @@ async def test_closing_leaves_attempts_alone_and_the_next_one_adopts(tmp_path: P
     await second.close()
 
 
+async def test_what_is_ordered_after_closing_is_left_to_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Supervised(tmp_path / "state"), Supervised(tmp_path / "state")
+    await first.supervisor.close()
+    first.start(1, command("print('hello')"))
+    first.stop(2)
+    first.release(3)
+    await asyncio.sleep(0)
+    assert (first.events, caplog.records) == ([], [])
+    second.start(1, command("print('hello')"))
+    assert (await second.end(1)).exit_code == 0
+    await second.close()
+
+
 async def test_an_attempt_that_ended_meanwhile_has_its_true_status(tmp_path: Path) -> None:
     first, second = Supervised(tmp_path / "state"), Supervised(tmp_path / "state")
     shim = await ready(first, 1, "import time; print('ready'); time.sleep(0.2); raise SystemExit(6)")

@@ -78,6 +78,7 @@ class Supervisor:
         self._totals: dict[int, meter.Total] = {}
         self._usage: dict[int, Usage] = {}
         self._meter: asyncio.Task[None] | None = None
+        self._closed = False
 
     # ---- orders
 
@@ -93,7 +94,8 @@ class Supervisor:
         """Answered by `AttemptEnded`."""
         if _key(order) not in self._attempts:
             self._see_to(order, None)
-        self._attempts[_key(order)].stop(order.grace)
+        if (attempt := self._attempts.get(_key(order))) is not None:
+            attempt.stop(order.grace)
 
     def release(self, order: ReleaseLease) -> None:
         """Answered by `LeaseReleased`."""
@@ -115,7 +117,8 @@ class Supervisor:
         return {pid: job for job, total in totals.items() for pid in total.pids}
 
     async def close(self) -> None:
-        """Stop looking. Attempts go on."""
+        """Stop looking. Attempts go on; what is ordered from now on is left to the next daemon."""
+        self._closed = True
         tasks = [*self._tasks, *([self._meter] if self._meter else [])]
         for task in tasks:
             task.cancel()
@@ -128,7 +131,7 @@ class Supervisor:
         key = _key(order)
         if key in self._live:  # asked again: answer again
             self._tell(AttemptStarted(job=order.job, attempt=order.attempt, time=time.time()))
-        if key in self._attempts:
+        if key in self._attempts or self._closed:
             return
         attempt = Attempt(self._folder(key), start, self._means, lambda shim: self._running(key, shim))
         self._attempts[key] = attempt
@@ -188,7 +191,7 @@ class Supervisor:
 
     def _begin(self, what: str, key: Key, work: Coroutine[None, None, None]) -> None:
         """Unless the same is being done already. The work itself takes its entry out, before it tells."""
-        if (what, key) in self._work:
+        if (what, key) in self._work or self._closed:
             work.close()
             return
         task = asyncio.create_task(work, name=f"{what} {key[0]}.{key[1]}")
