@@ -21,7 +21,8 @@ from trainforge.in_job import manifests
 torch = pytest.importorskip("torch")
 from tests.job.training import Training  # noqa: E402  # needs torch
 from trainforge import Checkpointer  # noqa: E402
-from trainforge.in_job import publishing  # noqa: E402
+from trainforge.in_job import host_memory, publishing  # noqa: E402
+from trainforge.in_job.snapshot import Snapshot  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("in_attempt")]
 
@@ -483,3 +484,51 @@ def test_outside_a_job_it_uses_checkpoints_here(attempt: Attempt, monkeypatch: p
     assert ckpt.directory == str(attempt.folder / "checkpoints")
     assert Checkpointer("elsewhere", state={}).directory == str(attempt.folder / "elsewhere")
     assert copy.copy(ckpt.directory).startswith("/")
+
+
+# ---------------------------------------------------------------- the copy
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.randn(3, 5, 7),
+        lambda: torch.randn(8, 16, 3, 3).to(memory_format=torch.channels_last),
+        lambda: torch.randn(6, 4).t(),
+        lambda: torch.randn(10, 10)[::2, 1:],  # with gaps
+        lambda: torch.randn(4).expand(3, 4),  # one element in several places
+        lambda: torch.randn(3_000_000),  # several pieces
+        lambda: torch.randn(4, dtype=torch.complex64).conj(),
+        lambda: torch.randn(5).to(torch.bfloat16),
+        lambda: torch.arange(3, dtype=torch.uint8),
+        lambda: torch.tensor(7),
+        lambda: torch.empty(0, 3),
+    ],
+    ids=[
+        "plain", "channels last", "transposed", "gaps", "expanded", "large", "conjugate", "bfloat16", "bytes",
+        "scalar", "empty",
+    ],
+)  # fmt: skip
+def test_a_snapshot_is_a_copy_whatever_the_layout(make: Callable[[], Any]) -> None:
+    snapshot = Snapshot()
+    for _ in range(2):  # the second into the same memory
+        tensor, after = make(), torch.randn(100)
+        expected = tensor.clone()
+        taken = snapshot.take({"a": after[:0], "tensor": tensor, "after": after})
+        if tensor.numel() and not tensor.is_conj() and tensor.stride()[:1] != (0,):
+            tensor.zero_()
+        assert torch.equal(taken["tensor"], expected)
+        assert taken["tensor"].dtype == expected.dtype
+        assert torch.equal(taken["after"], after)
+        assert taken["after"].untyped_storage().nbytes() == 400, "what is written is the tensor alone"
+
+
+def test_every_byte_of_many_tensors_is_copied_by_several_threads() -> None:
+    sizes = [1, 63, 64, 65, 2**20, 4 * 2**20 + 1, 12 * 2**20]
+    sources = [torch.randint(256, (size,), dtype=torch.uint8) for size in sizes]
+    arena = host_memory.Arena()
+    targets = [arena.like(source) for source in sources]
+    pairs = zip(targets, sources, strict=True)
+    host_memory.copy_all([host_memory.Copy(t.data_ptr(), s.data_ptr(), len(s)) for t, s in pairs])
+    assert all(torch.equal(t, s) for t, s in zip(targets, sources, strict=True))
+    assert [target.data_ptr() % 64 for target in targets] == [0] * len(sizes)

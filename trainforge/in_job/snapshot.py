@@ -1,7 +1,8 @@
 """Copy a training state into host memory, so that training can go on while it is written.
 
 Promises that what `take` returns never changes, until the next `take` writes over it: the host memory
-is kept and used again, since fresh memory costs more than the copying. Part of the in-job half:
+is kept and used again, since fresh memory costs more than the copying. Tensors on the host are noted
+while the state is walked and copied together at its end (see `host_memory`). Part of the in-job half:
 standard library only, Python ≥ 3.9; torch is imported when used.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+
+from trainforge.in_job.host_memory import Arena, Copy, copy_all
 
 Path = tuple[Any, ...]
 
@@ -20,6 +23,8 @@ class Snapshot:
         self._buffers: dict[Path, Any] = {}
         self._used: dict[Path, Any] = {}
         self._shared: dict[tuple[Any, ...], Any] = {}  # tied tensors are copied once
+        self._copies: list[Copy] = []
+        self._arena = Arena()
         self._devices: set[Any] = set()
         self._events: list[Any] = []
 
@@ -30,10 +35,11 @@ class Snapshot:
         """
         import torch
 
-        self._used, self._shared, self._devices = {}, {}, set()
+        self._used, self._shared, self._copies, self._devices = {}, {}, [], set()
         with torch.no_grad():
             result = self._copy(state, ())
-        self._buffers = self._used
+            copy_all(self._copies)
+        self._buffers, self._copies = self._used, []
         self._events = [_mark(device) for device in self._devices]
         return result
 
@@ -66,10 +72,14 @@ class Snapshot:
         if source.numel() and identity in self._shared:
             return self._shared[identity]
         target = self._buffer(source, path)
-        on_gpu = source.device.type == "cuda"
-        target.copy_(source, non_blocking=on_gpu and target.is_pinned())
-        if on_gpu:
-            self._devices.add(source.device)
+        if source.device.type == "cpu" and target.stride() == source.stride() and _is_dense(source):
+            size = source.numel() * source.element_size()
+            self._copies.append(Copy(target.data_ptr(), source.data_ptr(), size))
+        else:
+            on_gpu = source.device.type == "cuda"
+            target.copy_(source, non_blocking=on_gpu and target.is_pinned())
+            if on_gpu:
+                self._devices.add(source.device)
         self._used[path] = self._shared[identity] = target
         return target
 
@@ -77,7 +87,22 @@ class Snapshot:
         kept = self._buffers.get(path)
         if kept is not None and (kept.dtype, kept.shape) == (source.dtype, source.shape):
             return kept
+        if source.device.type == "cpu" and _is_dense(source) and source.numel():
+            return self._arena.like(source)
         return _host_memory(source)
+
+
+def _is_dense(tensor: Any) -> bool:
+    """Whether the elements are plain bytes without gaps between them, in whatever order of dimensions."""
+    if tensor.is_conj() or tensor.is_neg():
+        return False
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
 
 
 def _host_memory(source: Any) -> Any:
