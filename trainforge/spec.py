@@ -7,6 +7,7 @@ Sizes are bytes, durations seconds, times aware datetimes. Values here are whole
 from __future__ import annotations
 
 import datetime
+from typing import Literal
 
 import msgspec
 
@@ -64,11 +65,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """`recovery:`. `hang_timeout` of None means off."""
+    """`recovery:`. `hang_timeout` is in seconds, where it is no word."""
 
     max_retries: int = 3
     backoff: float = 10.0
-    hang_timeout: float | None = None
+    hang_timeout: float | Literal["auto", "off"] = "auto"
     grace: float = 60.0
 
 

@@ -244,9 +244,10 @@ def test_other_pythons_are_refused(python: Any) -> None:
     assert "expected current, isolated or an absolute path" in mistake(environment={"python": python})
 
 
-def test_hang_timeout_auto_is_not_yet_built() -> None:
-    assert "not yet" in mistake(recovery={"hang_timeout": "auto"})
-    assert spec(recovery={"hang_timeout": "off"}).recovery.hang_timeout is None
+def test_hang_timeout_is_a_word_or_a_duration() -> None:
+    assert spec().recovery.hang_timeout == "auto"
+    assert spec(recovery={"hang_timeout": "auto"}).recovery.hang_timeout == "auto"
+    assert spec(recovery={"hang_timeout": "off"}).recovery.hang_timeout == "off"
     assert spec(recovery={"hang_timeout": "30m"}).recovery.hang_timeout == 1800
 
 

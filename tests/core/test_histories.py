@@ -119,16 +119,18 @@ def test_the_time_limit_counts_all_attempts() -> None:
 
 def test_a_job_without_progress_is_stopped_and_continued() -> None:
     world = World(gpus=1)
-    job = world.submit(hang_timeout=100.0)
-    world.start(job)
-    world.pass_time(90)
-    world.progress(job)
-    world.pass_time(99)
-    assert world.where(job) is JobState.RUNNING
-    world.pass_time(1)
-    assert world.state.jobs[job].stopping_for is EndReason.HANG
-    world.end(job, stopped=True)
-    assert world.where(job) is JobState.STARTING
+    job = world.submit(max_retries=1)
+    for attempt in (1, 2):
+        world.start(job)
+        world.tell(m.HangFound(time=world.now, job=job, attempt=attempt, message="silent for 12 min"))
+        assert world.effects == [m.StopAttempt(job=job, attempt=attempt, grace=60.0)]
+        world.tell(m.HangFound(time=world.now, job=job, attempt=attempt, message="again"))
+        assert world.effects == [], "it is being stopped already"
+        world.end(job, release=False, stopped=True)
+        assert world.attempts[job, attempt].reason is EndReason.HANG
+        assert world.state.jobs[job].evidence == "silent for 12 min"
+        world.release(job, attempt)
+    assert world.where(job) is JobState.FAILED
 
 
 def test_a_new_daemon_orders_again_what_was_not_yet_obeyed() -> None:

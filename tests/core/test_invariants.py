@@ -21,7 +21,6 @@ JOBS = st.fixed_dictionaries(
         "priority": st.integers(-2, 2),
         "max_retries": st.integers(0, 2),
         "time_limit": st.sampled_from([None, 50.0]),
-        "hang_timeout": st.sampled_from([None, 30.0]),
         "hold": st.booleans(),
     }
 )
@@ -74,6 +73,16 @@ class Histories(RuleBasedStateMachine):
     def progresses(self, pick: int) -> None:
         job = self._job(pick)
         self.world.tell(m.Progressed(time=self.world.now, job=job, attempt=self._attempt(job)))
+
+    @precondition(lambda self: self.submitted)
+    @rule(pick=st.integers(0, 50))
+    def a_hang_is_found(self, pick: int) -> None:
+        job, now = self._job(pick), self.world.now
+        self.world.tell(m.HangFound(time=now, job=job, attempt=self._attempt(job), message="silent"))
+
+    @rule(room=st.booleans())
+    def the_disk_fills_or_empties(self, room: bool) -> None:
+        self.world.tell(m.RoomChanged(time=self.world.now, room=room))
 
     @precondition(lambda self: self.submitted)
     @rule(pick=st.integers(0, 50), how=ENDS, jitter=st.floats(0, 0.99))
@@ -132,6 +141,7 @@ class Histories(RuleBasedStateMachine):
         """Answer every order and let time pass: every job that was not held comes to its end."""
         world = self.world
         world.tell(m.DevicesObserved(time=world.now, devices=tuple(map(device, range(3)))))
+        world.tell(m.RoomChanged(time=world.now, room=True))
         for index in range(3):
             world.tell(m.UndrainRequested(time=world.now, uuid=f"GPU-{index}"))
         for job in [j for j in world.state.jobs.values() if j.state is JobState.HELD]:

@@ -66,13 +66,13 @@ def test_what_a_job_writes_stays_its_own(daemon: RealDaemon, project: Path) -> N
 
 
 def test_a_mistaken_file_is_refused_whole_with_every_mistake(daemon: RealDaemon, project: Path) -> None:
-    mistakes = "resources:\n  gpus: 2\n  memory: lots\nrecovery: {hang_timeout: auto}\n"
+    mistakes = "resources:\n  gpus: 2\n  memory: lots\nrecovery: {hang_timeout: often}\n"
     (project / "bad.yaml").write_text(mistakes)
     done = daemon.tfctl("submit", "-f", "trainforge.yaml", "-f", "bad.yaml", cwd=project, check=False)
     assert done.returncode == 2
     assert "bad.yaml:2: resources.gpus: unknown key; did you mean gpu?" in done.stderr
     assert "bad.yaml:3: resources.memory: expected a size" in done.stderr
-    assert "not yet" in done.stderr
+    assert "bad.yaml:4: recovery.hang_timeout: expected auto, off or a duration such as" in done.stderr
     assert daemon.tfctl("status", "--json").stdout == '{"jobs":[]}\n'
 
 

@@ -248,12 +248,15 @@ def some_time(node: Node) -> float:
     return seconds
 
 
-def hang_timeout(node: Node) -> float | None:
-    if isinstance(node, Scalar) and node.text == "auto":
-        raise ValueError("auto is not yet built; write off, or a duration without progress such as 30m")
-    if isinstance(node, Scalar) and node.text == "off":
-        return None
-    return some_time(node)
+def hang_timeout(node: Node) -> float | str:
+    if isinstance(node, Scalar) and node.text in ("auto", "off"):
+        return node.text
+    try:
+        return some_time(node)
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace("expected a duration", "expected auto, off or a duration")
+        ) from None
 
 
 def python(node: Node) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from trainforge.states import JobState
+from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
-from trainforged.core.endings import end
+from trainforged.core.endings import end, stop
 from trainforged.core.judgement import Verdict, judge
 from trainforged.core.leases import attempt_record, release
 from trainforged.core.lifecycle import Trigger, move
@@ -60,12 +60,19 @@ def progressed(draft: Draft, event: m.Progressed) -> m.Reply:
     job = _current(draft, event.job, event.attempt)
     if job is None:
         return _stale(event.job, event.attempt)
-    hang = job.recovery.hang_timeout
-    grain = PROGRESS_GRAIN if hang is None else min(PROGRESS_GRAIN, hang / 10)
     moved = _reached(job, event.position)
-    due = job.progressed_at is None or event.time - job.progressed_at >= grain
+    due = job.progressed_at is None or event.time - job.progressed_at >= PROGRESS_GRAIN
     if due or moved.advanced != job.advanced:
         draft.put(replace(moved, progressed_at=event.time))
+    return m.Accepted(jobs=(job.id,))
+
+
+def hang_found(draft: Draft, event: m.HangFound) -> m.Reply:
+    job = _current(draft, event.job, event.attempt)
+    if job is None or job.state is not JobState.RUNNING:
+        return _stale(event.job, event.attempt)
+    draft.note(event.time, "hang_found", event.message, job.id, attempt=job.attempt)
+    stop(draft, replace(job, evidence=event.message), event.time, EndReason.HANG, job.recovery.grace)
     return m.Accepted(jobs=(job.id,))
 
 

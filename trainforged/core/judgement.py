@@ -59,7 +59,7 @@ def judge(job: Job, end: AttemptEnd, jitter: float, gpus: Sequence[str] = ()) ->
     if end.stopped and job.stopping_for is None:
         return _interrupted(job, end)
     if job.stopping_for is EndReason.HANG:
-        why = Cause(reason=EndReason.HANG, evidence=in_a_line(describe(end)))
+        why = Cause(reason=EndReason.HANG, evidence=job.evidence or in_a_line(describe(end)))
     else:
         why = cause(end, gpus)
     if why.reason in BLAMELESS or end.rebooted:

@@ -84,6 +84,7 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.DaemonStarted: attempts.daemon_started,
     m.AttemptStarted: attempts.attempt_started,
     m.Progressed: attempts.progressed,
+    m.HangFound: attempts.hang_found,
     m.Noted: attempts.noted,
     m.AttemptEnded: attempts.attempt_ended,
     m.LeaseReleased: attempts.lease_released,

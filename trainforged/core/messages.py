@@ -219,6 +219,14 @@ class Progressed(Event, frozen=True, kw_only=True):
     position: float | None = None
 
 
+class HangFound(Event, frozen=True, kw_only=True):
+    """The attempt stands still; `message` says since when, and where its ranks are."""
+
+    job: int
+    attempt: int
+    message: str
+
+
 class Noted(Event, frozen=True, kw_only=True):
     """Something to remember of a job that decides nothing: a checkpoint was saved, say."""
 

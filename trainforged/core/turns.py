@@ -21,11 +21,9 @@ def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
         if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now and not no_room(draft, job):
             draft.put(replace(job, state=move(job.state, Trigger.RETRY), not_before=None))
         elif job.state is JobState.RUNNING:
-            limit, hang = _time_limit(job), _hang_limit(job)
+            limit = _time_limit(job)
             if limit is not None and limit <= now:
                 stop(draft, job, now, EndReason.TIME_LIMIT, job.recovery.grace)
-            elif hang is not None and hang <= now:
-                stop(draft, job, now, EndReason.HANG, job.recovery.grace)
     draft.reschedule = True
     return m.Accepted()
 
@@ -48,20 +46,13 @@ def _time_limit(job: m.Job) -> float | None:
     return job.attempt_started_at + job.schedule.time_limit - job.spent
 
 
-def _hang_limit(job: m.Job) -> float | None:
-    since = job.progressed_at if job.progressed_at is not None else job.attempt_started_at
-    if job.recovery.hang_timeout is None or since is None:
-        return None
-    return since + job.recovery.hang_timeout
-
-
 def moments(job: m.Job, patience: float) -> list[float]:
     """When time will change something for the job, beside its begin."""
     passed = job.passed_since + patience if job.passed_since is not None else None
     by_state = {
         JobState.QUEUED: (passed,),
         JobState.BACKOFF: (job.not_before,),
-        JobState.RUNNING: (_time_limit(job), _hang_limit(job)),
+        JobState.RUNNING: (_time_limit(job),),
     }
     return [t for t in by_state.get(job.state, ()) if t is not None]
 

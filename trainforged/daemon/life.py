@@ -30,6 +30,7 @@ from trainforged.core import messages as m
 from trainforged.core.state import State
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.hangs import HangWatch
 from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.notify import notify
 from trainforged.daemon.output import Output
@@ -199,6 +200,13 @@ class Daemon:
             self._attempt_dir,
             self._supervisor.usage,
             self._state_dir / "jobs",
+            self._sign,
+        )
+        self._hangs = HangWatch(
+            self._engine,
+            self._attempt_dir,
+            phase=lambda job: progress.phase if (progress := reader.latest(job)) is not None else None,
+            usage=self._supervisor.usage,
         )
         self._devices = DeviceWatch(
             inventory, self._engine, self._live, self._settings.devices, self._supervisor.processes
@@ -244,6 +252,9 @@ class Daemon:
             largest_file=lambda: int(self._settings.limits.file),
             project_limit=self._project_limit,
         )
+
+    def _sign(self, job: int, attempt: int, signs: int) -> None:
+        self._hangs.sign(job, attempt, signs)
 
     async def _clear(self, gpus: tuple[str, ...]) -> dict[str, str]:
         return await self._devices.clear(gpus)
@@ -309,6 +320,7 @@ class Daemon:
     def _begin(self) -> None:
         self._spawn(self._devices.run())
         self._spawn(self._records.run())
+        self._spawn(self._hangs.run())
         self._spawn(self._housekeeping.run())
         self._spawn(RoomWatch(self._state_dir, self._engine, self._least_free).run())
         if self._metrics.set_aside is not None:

@@ -28,7 +28,8 @@ TOLD_EVERY = 1.0  # seconds between two words to the core about one job
 
 
 class RecordWatch:
-    """Follows the records of live attempts. Reading is done off the loop, one call at a time."""
+    """Follows the records of live attempts. Reading is done off the loop, one call at a time. `sign` is
+    told of each attempt that has written something, and how much."""
 
     def __init__(
         self,
@@ -38,9 +39,11 @@ class RecordWatch:
         attempt_dir: Callable[[int, int], Path],
         usage: Callable[[int], Usage | None],
         jobs_dir: Path,
+        sign: Callable[[int, int, int], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs_dir = jobs_dir
+        self._sign = sign
         self._reader = reader
         self._engine = engine
         self._live = live
@@ -105,6 +108,8 @@ class RecordWatch:
     def _tell(self, gathered: Iterable[Gathered]) -> None:
         now = self._clock()
         for entry in gathered:
+            if signs := entry.reports + len(entry.notes) or int(entry.progress is not None):
+                self._sign(entry.job, entry.attempt, signs)
             if entry.reports and now - self._told.get(entry.job, 0.0) >= TOLD_EVERY:
                 self._told[entry.job] = now
                 self._engine.tell(

@@ -1,0 +1,39 @@
+"""When silence is taken for a hang."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainforged.core.hangs import LEAST, Rhythm, Suspicion, Timeout, heard, suspicion
+
+STEADY = Rhythm(last=1000.0, signs=50, longest=2.0)
+EPOCHS = Rhythm(last=1000.0, signs=3, longest=1800.0)
+START = Rhythm(last=1000.0, signs=2, longest=5.0)
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "timeout", "phase", "silent", "expected"),
+    [
+        (STEADY, "off", None, 1e9, Suspicion.NONE),
+        (STEADY, 30.0, None, 29.9, Suspicion.NONE),
+        (STEADY, 30.0, None, 30.0, Suspicion.HANGS),
+        (START, 30.0, "evaluate", 30.0, Suspicion.HANGS),  # as written
+        (STEADY, "auto", None, LEAST - 1, Suspicion.NONE),
+        (STEADY, "auto", None, LEAST, Suspicion.LOOK),
+        (STEADY, "auto", "evaluate", 1e6, Suspicion.NONE),
+        (EPOCHS, "auto", None, 3 * 1800.0 - 1, Suspicion.NONE),
+        (EPOCHS, "auto", None, 3 * 1800.0, Suspicion.LOOK),
+        (START, "auto", None, LEAST, Suspicion.WARN),
+    ],
+)
+def test_what_silence_means(
+    rhythm: Rhythm, timeout: Timeout, phase: str | None, silent: float, expected: Suspicion
+) -> None:
+    assert suspicion(rhythm, timeout, phase, rhythm.last + silent) is expected
+
+
+def test_starting_up_is_no_gap() -> None:
+    rhythm = heard(Rhythm(last=0.0), 900.0)
+    assert rhythm == Rhythm(last=900.0, signs=1, longest=0.0)
+    rhythm = heard(heard(rhythm, 910.0), 915.0, signs=4)
+    assert rhythm == Rhythm(last=915.0, signs=6, longest=10.0)

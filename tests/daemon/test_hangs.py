@@ -1,0 +1,92 @@
+"""Attempts that stand still, and slow ones that do not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import RealDaemon, wait_until
+from trainforge.states import JobState
+from trainforged.execution import stacks
+from trainforged.execution.folder import AttemptFolder
+
+SCRIPT = """
+import os, time, trainforge
+def stuck():
+    while True:
+        time.sleep(0.01)
+for step in range(1, 5):
+    trainforge.report(step=step)
+if os.environ["TRAINFORGE_ATTEMPT"] == "1":
+    stuck()
+"""
+
+
+def submit(daemon: RealDaemon, source: str, *options: str) -> int:
+    (daemon.folder / "script.py").write_text(textwrap.dedent(source))
+    daemon.tfctl("submit", "script.py", "--gpu", "0", *options)
+    with daemon.client() as client:
+        return client.jobs(limit=1).jobs[0].id
+
+
+def attempt_dir(daemon: RealDaemon, job: int) -> Path:
+    return daemon.state_dir / "jobs" / str(job) / "attempts" / "1"
+
+
+def test_a_silent_job_is_stopped_with_its_stacks_and_continued(daemon: RealDaemon) -> None:
+    job = submit(daemon, SCRIPT, "--set", "recovery.hang_timeout=2s", "--set", "recovery.grace=1s")
+    ended = daemon.wait_for(job)
+    assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
+    assert ended.attempts is not None
+    assert ended.attempts[0].reason == "hang"
+    kept = (attempt_dir(daemon, job) / "stacks.txt").read_text()
+    assert kept.startswith("==> rank 0 <==")
+    assert "stuck" in kept
+    with daemon.client() as client:
+        (found,) = [e.message for e in client.events(job=job) if e.type == "hang_found"]
+    assert re.match(r"has reported nothing for [23] s; rank 0 in stuck \(script.py:\d+\): see /", found)
+    assert found.endswith(str(attempt_dir(daemon, job) / "stacks.txt"))
+
+
+@pytest.fixture
+def running(daemon: RealDaemon) -> Iterator[tuple[str, Path]]:
+    """The mark and the folder of an attempt that stands still, and that nobody stops."""
+    job = submit(daemon, SCRIPT, "--set", "recovery.hang_timeout=off")
+    folder = attempt_dir(daemon, job)
+    wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+    yield wait_until(AttemptFolder(folder).token, "its mark"), folder
+    daemon.tfctl("cancel", "--now", str(job))
+
+
+def place(look: stacks.Look) -> str:
+    return stacks.innermost(look.stacks[0]) or ""
+
+
+def test_ranks_are_found_and_their_stacks_taken_with_and_without_py_spy(
+    running: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(stacks.find_ranks(running[0])) == [0]
+    if stacks._spy() is not None:
+        assert place(stacks.look(*running)).startswith("stuck (script.py:")
+    monkeypatch.setattr(stacks, "_spy", lambda: None)
+    first = stacks.look(*running)
+    assert place(first).startswith("stuck (script.py:")
+    assert stacks.look(*running).stands_still_since(first), "sleeping in a loop is standing still"
+
+
+def test_a_rank_that_somebody_stopped_does_not_stand_still(running: tuple[str, Path]) -> None:
+    (pid,) = stacks.find_ranks(running[0]).values()
+    before = stacks.look(*running)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        now = stacks.look(*running)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert now.stopped
+    assert not now.stands_still_since(before)

@@ -1,0 +1,172 @@
+"""Where the ranks of an attempt are: the stacks of their threads, and whether they stand still.
+
+Stacks are taken by py-spy where it is installed and may look; else each rank writes them itself, on
+SIGUSR2, to its output (`faulthandler`, which works also inside a collective), and they are read there.
+All functions block.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from trainforge.protocol import TOKEN
+from trainforged.execution import processes
+
+WRAPPER = b"\0-m\0trainforge.rank\0"
+PATIENCE = 3.0  # seconds for a rank to write its stacks
+LONGEST = 1 << 16  # bytes of a rank's stacks
+_BEGIN = re.compile(rb"^(Current thread|Thread) 0x[0-9a-f]+ .*\(most recent call first\):", re.M)
+_MOVES = re.compile(r"0x[0-9a-f]+|\((idle|active)[^)]*\)|Process \d+|Thread \d+|\d\d:\d\d:\d\d")
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all ranks at one moment."""
+
+    stacks: dict[int, str]  # rank → text; empty where none could be taken
+    states: dict[int, str]  # rank → letter of /proc/<pid>/stat
+    moved: int  # bytes that went to and from disks, and pages that were read back from them
+
+    @property
+    def stopped(self) -> bool:
+        """By a debugger, or by SIGSTOP: somebody holds it."""
+        return any(state in "Tt" for state in self.states.values())
+
+    def stands_still_since(self, before: Look) -> bool:
+        """Between the two looks nothing has moved, as far as can be seen."""
+        same = {rank: _still(text) for rank, text in self.stacks.items()}
+        return (
+            bool(same)
+            and all(same.values())
+            and same == {rank: _still(text) for rank, text in before.stacks.items()}
+            and not self.stopped
+            and self.moved == before.moved
+        )
+
+
+def _still(stack: str) -> str:
+    return _MOVES.sub("", stack).strip()
+
+
+def look(token: str, folder: Path) -> Look:
+    """At the ranks of the attempt that carries `token` and has `folder`."""
+    ranks = find_ranks(token)
+    stats = {rank: processes.read_stat(pid) for rank, pid in ranks.items()}
+    return Look(
+        stacks=take(ranks, folder),
+        states={rank: stat.state for rank, stat in stats.items() if stat is not None},
+        moved=sum(map(_moved, ranks.values())),
+    )
+
+
+def find_ranks(token: str) -> dict[int, int]:
+    """rank → pid. A rank's own children look like it, and so does its keeper: the rank is the oldest of
+    them, below a keeper the oldest but one (`trainforge.in_job.keeper`)."""
+    found: dict[int, list[processes.Stat]] = {}
+    several = False
+    for stat in processes.carriers(TOKEN, token):
+        if WRAPPER not in processes.read_proc(f"/proc/{stat.pid}/cmdline"):
+            continue
+        environ = _environ(stat.pid)
+        rank = environ.get(b"RANK", b"0")
+        several = several or environ.get(b"WORLD_SIZE", b"1") != b"1"
+        if rank.isdigit():
+            found.setdefault(int(rank), []).append(stat)
+    place = 1 if several else 0
+    for them in found.values():
+        them.sort(key=lambda stat: (stat.start_time, stat.pid))
+    return {rank: them[place].pid for rank, them in sorted(found.items()) if len(them) > place}
+
+
+def _environ(pid: int) -> dict[bytes, bytes]:
+    entries = processes.read_proc(f"/proc/{pid}/environ").split(b"\0")
+    pairs = (entry.partition(b"=") for entry in entries)
+    return {name: value for name, _, value in pairs}
+
+
+def take(ranks: Mapping[int, int], folder: Path) -> dict[int, str]:
+    """rank → the stacks of its threads, empty where none could be taken."""
+    spy = _spy()
+    taken = {rank: _spied(spy, pid) if spy is not None else "" for rank, pid in ranks.items()}
+    silent = {rank: pid for rank, pid in ranks.items() if not taken[rank]}
+    return taken | _written(silent, folder, several=len(ranks) > 1)
+
+
+def _spy() -> str | None:
+    beside = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return shutil.which("py-spy", path=beside)
+
+
+def _spied(spy: str, pid: int) -> str:
+    try:
+        done = subprocess.run([spy, "dump", "--pid", str(pid)], capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout[:LONGEST].decode(errors="replace") if done.returncode == 0 else ""
+
+
+def _written(ranks: Mapping[int, int], folder: Path, *, several: bool) -> dict[int, str]:
+    """What ranks write when they are asked to; each has its own log where there are several."""
+    logs = {rank: folder / (f"rank-{rank}.log" if several else "output.log") for rank in ranks}
+    ends = {rank: _size(log) for rank, log in logs.items()}
+    for pid in ranks.values():
+        stat = processes.read_stat(pid)
+        if stat is not None:
+            processes.send(stat, signal.SIGUSR2)
+    limit = time.monotonic() + PATIENCE
+    texts: dict[int, str] = {}
+    while len(texts) < len(ranks) and time.monotonic() < limit:
+        time.sleep(0.1)
+        for rank in ranks.keys() - texts.keys():
+            text = _since(logs[rank], ends[rank])
+            if text:
+                texts[rank] = text
+    return {rank: texts.get(rank, "") for rank in ranks}
+
+
+def _since(log: Path, end: int) -> str:
+    """The stacks in what was written after `end`, once they are whole; empty before."""
+    try:
+        with log.open("rb") as file:
+            file.seek(end)
+            said = file.read(LONGEST)
+    except OSError:
+        return ""
+    begin = _BEGIN.search(said)
+    if begin is None or b"Current thread" not in said or not said.endswith(b"\n"):
+        return ""  # the current thread's comes last
+    return said[begin.start() :].decode(errors="replace")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _moved(pid: int) -> int:
+    io = processes.read_proc(f"/proc/{pid}/io").split()
+    bytes_moved = sum(
+        int(io[i + 1]) for i, name in enumerate(io[:-1]) if name in (b"read_bytes:", b"write_bytes:")
+    )
+    stat = processes.read_proc(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return bytes_moved + (int(stat[9]) if len(stat) > 9 else 0)  # majflt
+
+
+def innermost(stack: str) -> str | None:
+    """Where the main thread is, in a few words: `all_reduce (distributed_c10d.py:2810)`."""
+    spied = re.search(r'"MainThread"\n\s+(\S+) \(([^)]*/)?([^/)]+:\d+)\)', stack)
+    if spied:
+        return f"{spied[1]} ({spied[3]})"
+    written = re.search(r'Current thread.*\n  File "(?:.*/)?([^"/]+)", line (\d+) in (\S+)', stack)
+    return f"{written[3]} ({written[1]}:{written[2]})" if written else None
