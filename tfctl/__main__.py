@@ -37,6 +37,8 @@ COMMANDS = {
     "prune": "remove jobs that ended long ago",
     "du": "what jobs cost on disk",
     "gpus": "the devices: health and lease",
+    "drain": "give GPUs out no more",
+    "undrain": "offer GPUs again",
     "daemon": "start, stop or look at the daemon of this user",
     "doctor": "check the installation and say what to fix",
     "completion": "print a completion script for the shell",
@@ -61,7 +63,7 @@ ELSEWHERE = {  # what other tools call it
     "stop": "cancel, or daemon stop",
     "tail": "logs -f",
 }
-NOT_YET = {"yield": "hand back GPUs", "dashboard": "the web page", "drain": "take a GPU out", "undrain": ""}
+NOT_YET = ("yield", "dashboard")
 
 
 def main(argv: list[str] | None = None) -> int:

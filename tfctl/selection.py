@@ -1,4 +1,8 @@
-"""Which jobs a JOB argument means: a number, `12-21`, `@` for your latest, a name or a name pattern."""
+"""Which jobs a JOB argument means, and which GPUs a GPU argument.
+
+A JOB is a number, `12-21`, `@` for your latest, a name or a name pattern. A GPU is an index, or the
+beginning of a UUID.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tfctl.failures import NO_SUCH_JOB, USAGE, Failure
+from trainforge.api import GpuView
 from trainforge.client.client import Client
 
 MOST = 100_000  # jobs that a range may span
@@ -56,3 +61,24 @@ def _range(client: Client, word: str, first: int, last: int) -> list[int]:
     if not ids:
         raise Failure(f"there are no jobs {word}", NO_SUCH_JOB)
     return sorted(ids)
+
+
+def gpu_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the GPU argument to a command."""
+    parser.add_argument("gpu", metavar="GPU", nargs="+", help="index, or the beginning of a UUID")
+
+
+def select_gpus(client: Client, words: Sequence[str]) -> list[GpuView]:
+    """The GPUs that the words mean, each once. Raises `Failure` where one does not mean exactly one."""
+    gpus = client.gpus().gpus
+    found = {gpu.uuid: gpu for word in words for gpu in [_gpu(gpus, word)]}
+    return list(found.values())
+
+
+def _gpu(gpus: Sequence[GpuView], word: str) -> GpuView:
+    meant = [gpu for gpu in gpus if str(gpu.index) == word or gpu.uuid == word]
+    meant = meant or [gpu for gpu in gpus if gpu.uuid.lower().startswith(word.lower())]
+    if len(meant) != 1:
+        problem = "no GPU is" if not meant else "more than one GPU begins with"
+        raise Failure(f"{problem} {word}; tfctl gpus lists them", USAGE)
+    return meant[0]

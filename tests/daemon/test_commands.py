@@ -216,6 +216,20 @@ def test_events_and_gpus_as_json(daemon: RealDaemon) -> None:
     assert all(gpu["simulated"] for gpu in gpus)
 
 
+def test_a_drained_gpu_is_given_out_no_more_until_it_is_undrained(daemon: RealDaemon) -> None:
+    said = daemon.tfctl("drain", "1", "--reason", "a loud fan").stdout
+    assert re.fullmatch(r"drained GPU 1 \(\S+\)\n", said)
+    job = daemon.command("true", resources={"gpu": 2}).id
+    assert "waits for 2 GPUs: 1 free; GPU 1 is kept back: a loud fan" in daemon.tfctl("why", str(job)).stdout
+    uuid = said.split("(")[1].rstrip(")\n")
+    daemon.tfctl("undrain", uuid)
+    assert daemon.wait_for(job).exit_code == 0
+    for word, problem in [("7", "no GPU is 7"), (uuid[:3], "more than one GPU begins with")]:
+        refused = daemon.tfctl("drain", word, check=False)
+        assert refused.returncode == 2
+        assert problem in refused.stderr
+
+
 def test_init_writes_a_project_that_runs_and_keeps_what_is_there(daemon: RealDaemon) -> None:
     folder = daemon.folder / "mine"
     daemon.tfctl("init", "mine", "--template", "blank", "--name", "first")
