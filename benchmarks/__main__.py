@@ -28,6 +28,8 @@ BENCHMARKS = {
     "starting": "from submission to the job's first instruction",
     "in_job": "what a report and a checkpoint cost the job",
     "training": "images per second under TrainForge and by hand",
+    "training_speed": "images per second of the training project and of a straightforward loop",
+    "training_accuracy": "what light and heavy augmentation are worth (needs DATA_DIR)",
     "long_queue": "with 100,000 jobs queued",
     "idle": "what the daemon and its shims cost when nothing happens",
     "peers": "beside task-spooler, gflow and Slurm, where they are installed",

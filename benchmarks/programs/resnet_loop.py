@@ -1,0 +1,134 @@
+"""A ResNet trained on CIFAR-like images a few steps at a time, when it is told to. Arguments: a socket, a way
+and a model. Each line received holds a number of steps; the answer is their images per second.
+
+`ours` is the training project as it stands: its Trainer, its step, reports included. `reference` is what most
+tutorials give: torchvision's transforms on PIL images in DataLoader workers, float32, channels first, plain
+SGD, `loss.item()` in each step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path[:0] = [str(Path(__file__).parents[2] / "training"), str(Path(__file__).parents[2])]
+
+IMAGES, CLASSES = 6400, 100
+BATCH = 128
+WORKERS = 2
+MEAN, DEVIATION = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
+
+
+def main() -> None:
+    path, way, model = sys.argv[1:]
+    step = {"ours": ours, "reference": reference}[way](model)
+    step()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        lines = sock.makefile("rw")
+        print(json.dumps({"way": way, "pid": os.getpid()}), file=lines, flush=True)
+        for line in lines:
+            began = time.perf_counter()
+            for _ in range(int(line)):
+                step()
+            print(int(line) * BATCH / (time.perf_counter() - began), file=lines, flush=True)
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    """Bytes N×32×32×3 and labels. What they show does not change how long they take."""
+    chance = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (IMAGES, 32, 32, 3), dtype=torch.uint8, generator=chance)
+    return pixels, torch.randint(CLASSES, (IMAGES,), generator=chance)
+
+
+def ours(name: str) -> Callable[[], None]:
+    from data import DataSet, Images
+    from model import build
+    from ranks import Ranks
+    from settings import Settings
+    from train import Trainer
+
+    images = Images(*pictures())
+    dataset = DataSet("made-up", CLASSES, images, Images(images.pixels[:1], images.labels[:1]), mirrored=True)
+    ranks = Ranks.from_environment(os.environ)
+    env = {"MODEL": name, "BATCH_SIZE": str(BATCH), "EPOCHS": "1000"}
+    settings = Settings.read(env, bf16=ranks.has_bf16)
+    os.chdir(tempfile.mkdtemp(dir=os.environ["BENCHMARK_DIR"]))
+    model = build(name, CLASSES).to(ranks.device, memory_format=torch.channels_last)
+    trainer = Trainer(settings, model, dataset, ranks)
+    trainer.model.train()
+
+    def forever() -> Iterator[Any]:
+        while True:
+            trainer.progress.next_epoch()
+            yield from trainer.source.feed(trainer.progress.epoch, trainer.orders())
+
+    trainer.feed = forever()
+
+    def step() -> None:
+        trainer.step()
+        trainer.progress.position = 0  # the feed goes through all places by itself
+        if trainer.progress.step % settings.report_interval == 0:
+            trainer.publish()
+
+    return step
+
+
+def reference(name: str) -> Callable[[], None]:
+    import torchvision
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision import transforms
+
+    pixels, labels = pictures()
+    made = transforms.Compose([
+        transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+        transforms.Normalize(MEAN, DEVIATION),
+    ])  # fmt: skip
+
+    class Cifar(Dataset[Any]):  # as torchvision's own: arrays, made into PIL images one by one
+        def __len__(self) -> int:
+            return len(labels)
+
+        def __getitem__(self, index: int) -> Any:
+            return made(Image.fromarray(pixels[index].numpy())), int(labels[index])
+
+    model = getattr(torchvision.models, name)(num_classes=CLASSES)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    model.train()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    loader = DataLoader(Cifar(), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
+
+    def forever() -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    batches = forever()
+
+    def step() -> None:
+        images, targets = next(batches)
+        optimizer.zero_grad()
+        outputs = model(images)
+        loss = criterion(outputs, targets)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        (outputs.argmax(1) == targets).sum().item()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
