@@ -326,9 +326,9 @@ async def test_a_family_that_forks_all_the_time_is_caught_without_its_shim(super
 
 
 async def test_an_attempt_whose_folder_is_removed_is_not_run_again(supervised: Supervised) -> None:
-    shim = await ready(supervised, 1, SLEEP.replace("60", "0.3"))
+    shim = await ready(supervised, 1, SLEEP.replace("60", "0.3") + "; raise SystemExit(6)")
     shutil.rmtree(supervised.folder(1))
-    assert (await supervised.end(1)).lost
+    assert (await supervised.end(1)).exit_code == 6, "the shim knows it all the same"
     assert supervised.prepared == 1
     assert not alive(shim)
 

@@ -6,18 +6,22 @@
     exit.json     how it ended; the last word
     rank-<r>.json how a rank ended, by its own account: untrusted
 
-Each is written in one step, the last two durably. Functions here block: call them off the loop.
+Each is written in one step, `shim.json` and `exit.json` durably. The job can write here too, and put anything
+in their place: what is no file, or cannot be read, is as good as none. Functions here block: call them off
+the loop.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -26,8 +30,10 @@ from trainforged.core.messages import AttemptEnd, RankEnd
 from trainforged.execution import durable, processes
 from trainforged.execution.launch import LaunchFile
 
-LARGEST = 1 << 20  # bytes of a file that a job wrote
+LARGEST = 1 << 20  # bytes that are read of a file
+NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})  # said of what is none
 LONGEST_TRACEBACK = 1 << 16  # characters
+LONGEST_MESSAGE = 1 << 12
 LONGEST_TAIL = 1 << 12  # bytes of what a failing rank wrote last
 MOST_TAILS = 8
 
@@ -37,7 +43,7 @@ T = TypeVar("T")
 class Shim(msgspec.Struct, frozen=True, kw_only=True):
     """`shim.json`: a process, and beyond doubt that one."""
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
     start_time: int
     boot_id: str
     time: float
@@ -53,7 +59,7 @@ class RankReport(msgspec.Struct, frozen=True, kw_only=True):
 
     rank: int
     pid: int | None = None
-    exit_code: int | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     error: Error | None = None
     ended_at: float | None = None
 
@@ -154,7 +160,7 @@ class AttemptFolder:
         with self._lock() as locked:
             return Fresh() if locked else Beginning()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _lock(self) -> Iterator[bool]:
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -162,12 +168,43 @@ class AttemptFolder:
         finally:
             os.close(fd)
 
-    def _read(self, name: str, kind: type[T], most: int = -1) -> T | None:
+    def _read(self, name: str, kind: type[T]) -> T | None:
         try:
-            with (self.path / name).open("rb") as file:
-                return msgspec.json.decode(file.read(most), type=kind)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+            return msgspec.json.decode(self._content(name), type=kind)
+        except msgspec.DecodeError:
             return None  # torn or foreign: as good as none
+
+    def _content(self, name: str) -> bytes:
+        """Of a file; empty for what is none. Raises OSError where the disk does."""
+        try:
+            fd = self._open(name)
+        except PermissionError:
+            self._take_back(name)
+            fd = self._open(name)
+        if fd is None:
+            return b""
+        with open(fd, "rb") as file:
+            return file.read(LARGEST)
+
+    def _open(self, name: str) -> int | None:
+        """A descriptor; None where there is no file, whatever else the job put there."""
+        try:
+            fd = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return None
+            raise
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        return None
+
+    def _take_back(self, name: str) -> None:
+        """The right to read, which the job took from us: all of this is its user's, as we are."""
+        for folder in (self.path.parents[1], self.path.parent, self.path):
+            os.chmod(folder, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(self.path / name, durable.MODE)
 
     def _whole(self, end: AttemptEnd) -> AttemptEnd:
         end = self._with_ranks(end)
@@ -183,7 +220,9 @@ class AttemptFolder:
 
     def _tail(self, name: str) -> str:
         try:
-            with (self.path / name).open("rb") as file:
+            if (fd := self._open(name)) is None:
+                return ""
+            with open(fd, "rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_TAIL))
                 return file.read(LONGEST_TAIL).decode(errors="replace")
         except OSError:
@@ -191,19 +230,16 @@ class AttemptFolder:
 
     def _with_ranks(self, end: AttemptEnd) -> AttemptEnd:
         """Add what the ranks wrote themselves; those that nobody saw end come last."""
-        reports = self._reports()
+        reports = self._reports(order.ranks if (order := self._read("launch.json", LaunchFile)) else 0)
         ranks = [_merge(rank, reports.pop(rank.rank, None)) for rank in end.ranks]
         rest = sorted(reports.values(), key=lambda report: report.ended_at or 0.0)
         ranks += [_merge(RankEnd(rank=report.rank), report) for report in rest]
         return msgspec.structs.replace(end, ranks=tuple(ranks))
 
-    def _reports(self) -> dict[int, RankReport]:
-        found = {}
-        for path in self.path.glob(RANK_STATUS.format(rank="*")):
-            report = self._read(path.name, RankReport, most=LARGEST)
-            if report is not None:
-                found[report.rank] = report
-        return found
+    def _reports(self, ranks: int) -> dict[int, RankReport]:
+        """Of those ranks that there are; a command has none."""
+        found = {rank: self._read(RANK_STATUS.format(rank=rank), RankReport) for rank in range(ranks)}
+        return {rank: report for rank, report in found.items() if report is not None and report.rank == rank}
 
 
 def open_shim(shim: Shim) -> int | None:
@@ -239,7 +275,7 @@ def _merge(seen: RankEnd, report: RankReport | None) -> RankEnd:
         told["exit_code"] = report.exit_code
     if report.error is not None:
         error = report.error
-        told["error_type"] = error.type
-        told["error"] = f"{error.type}: {error.message}" if error.message else error.type
+        told["error_type"] = error.type[:LONGEST_MESSAGE]
+        told["error"] = (f"{error.type}: {error.message}" if error.message else error.type)[:LONGEST_MESSAGE]
         told["traceback"] = error.traceback and error.traceback[-LONGEST_TRACEBACK:]
     return msgspec.structs.replace(seen, **told)

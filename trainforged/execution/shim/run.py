@@ -258,7 +258,15 @@ class Shim:
         return {} if self._status is None else exit_fields(self._status)
 
     def _write_end(self, end: dict[str, Any]) -> None:
-        self._room.write(lean.compose({**end, "boot_id": self._boot_id}).encode())
+        text = lean.compose({**end, "boot_id": self._boot_id}).encode()
+        try:
+            self._room.write(text)
+        except OSError:  # the job removed the place, or its folder; the status is known all the same
+            path = f"{self._folder}/exit.json"
+            os.makedirs(self._folder, exist_ok=True)
+            if os.path.isdir(path):
+                os.rename(path, f"{path}.{os.getpid()}")
+            durable.write(path, text)
 
 
 def _ask(stat: processes.Stat | None) -> None:
