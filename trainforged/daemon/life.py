@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import getpass
 import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Coroutine
@@ -32,7 +34,7 @@ from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.hangs import HangWatch
 from trainforged.daemon.housekeeping import Housekeeping
-from trainforged.daemon.notify import notify
+from trainforged.daemon.notify import feed_watchdog, notify, reloading
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
@@ -43,7 +45,7 @@ from trainforged.daemon.views import Views
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
-from trainforged.execution import durable, library
+from trainforged.execution import durable, library, systemd
 from trainforged.execution.environments import Environments
 from trainforged.execution.files import Files
 from trainforged.execution.supervisor import Supervisor
@@ -55,7 +57,7 @@ from trainforged.storage.statedir import lock_state_dir, refuse_network_file_sys
 from trainforged.web.app import make_app
 from trainforged.web.limits import Limits
 from trainforged.web.live import Live
-from trainforged.web.serving import SocketTaken, serve_unix
+from trainforged.web.serving import SocketTaken, inherited_socket, serve_unix
 
 log = logging.getLogger("trainforged")
 
@@ -82,12 +84,14 @@ def run(options: Options) -> int:
     """Be the daemon until SIGTERM or SIGINT. Raises `CannotStart` and `ConfigError`."""
     settings = config.load(options.config)
     set_up_logging(settings.log.level)
+    faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
     try:
+        handed_over = inherited_socket()
         refuse_network_file_system(options.state_dir)
         options.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.state_dir.chmod(0o700)
         with lock_state_dir(options.state_dir):
-            asyncio.run(Daemon(options, settings).live())
+            asyncio.run(Daemon(options, settings, handed_over).live())
     except (StorageError, SocketTaken, OSError) as error:
         raise CannotStart(str(error)) from error
     return 0
@@ -120,8 +124,9 @@ class Daemon:
     _engine: Engine
     _devices: DeviceWatch
 
-    def __init__(self, options: Options, settings: Config) -> None:
+    def __init__(self, options: Options, settings: Config, handed_over: socket.socket | None = None) -> None:
         self._options = options
+        self._handed_over = handed_over  # a listening socket
         self._settings = settings
         self._state_dir = options.state_dir
         self._store = JobStore(self._state_dir / "trainforge.db")
@@ -145,7 +150,7 @@ class Daemon:
             stack.push_async_callback(self._cancel_tasks, engine)
             stack.push_async_callback(self._supervisor.close)
             self._begin()
-            serving = await serve_unix(self._app(), self._options.socket)
+            serving = await serve_unix(self._app(), self._options.socket, sock=self._handed_over)
             stack.push_async_callback(serving.close)
             durable.replace(f"{self._state_dir}/socket", os.fsencode(self._options.socket.absolute()))
             self._announce()
@@ -192,6 +197,7 @@ class Daemon:
             self._heard,
             self._preparation.prepare,
             self._clear,
+            manager=systemd.manager,
         )
         self._records = RecordWatch(
             reader,
@@ -322,6 +328,7 @@ class Daemon:
         self._spawn(self._records.run())
         self._spawn(self._hangs.run())
         self._spawn(self._housekeeping.run())
+        self._spawn(feed_watchdog(self._work_once))
         self._spawn(RoomWatch(self._state_dir, self._engine, self._least_free).run())
         if self._metrics.set_aside is not None:
             self._spawn(self._records.rebuild())
@@ -337,7 +344,12 @@ class Daemon:
             trainforge.__version__, gpus, kind, self._options.socket, self._state_dir,
             f" ({problem})" if problem and not gpus else "",
         )  # fmt: skip
-        notify("READY=1")
+        notify(f"READY=1\nSTATUS=serves {gpus} {kind}")
+
+    async def _work_once(self) -> None:
+        """Through the engine and back. A disk that refuses the commit does not make the loop hang."""
+        with contextlib.suppress(StorageError):
+            await self._engine.ask(m.TimePassed(time=time.time()))
 
     async def _until_stopped(self, engine: asyncio.Task[None]) -> None:
         """Until somebody says stop, or a part fails that nothing works without."""
@@ -349,6 +361,11 @@ class Daemon:
 
     def _reload(self) -> None:
         """Read the settings again; a file with a mistake changes nothing."""
+        reloading()
+        self._read_settings()
+        notify("READY=1")
+
+    def _read_settings(self) -> None:
         try:
             self._settings = config.load(self._options.config)
         except ConfigError as error:

@@ -13,6 +13,7 @@ way through, and each turn of it begins with a look, so that every step is safe 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -23,15 +24,16 @@ import msgspec
 
 from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
-from trainforged.execution import leftovers, processes
+from trainforged.execution import leftovers, processes, systemd
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
-from trainforged.execution.spawn import Spawned, reap_at_end, spawn
+from trainforged.execution.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
 from trainforged.execution.waiting import Threads, readable
 
 MOMENT = 0.01  # seconds between two looks at a shim that is about to say who it is
 TROUBLE = 1.0  # seconds before another look, where the disk refused one
 CLEANING = 30.0  # seconds given to what is left of a lost attempt before its end is told all the same
+LONGEST_START = 30.0  # seconds before another look at a unit of which nothing is heard
 MOST_SPAWNS = 3  # shims that may leave without a trace before the attempt is given up
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     threads: Threads
     lock_prefix: str
     python: str | None
+    manager: Callable[[], systemd.Manager | None]
     reached: Callable[[str], None]
 
 
@@ -149,7 +152,7 @@ class Attempt:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._means.reached("folder made")
 
-    def _spawn(self, launch: Launch) -> Spawned:
+    def _spawn(self, launch: Launch) -> Spawned | Contained:
         assert self._start is not None
         token = self._folder.new_token(self._start.job, self._start.attempt)
         marks = {TOKEN: token, ATTEMPT_DIR: str(self._folder.path)}
@@ -157,16 +160,35 @@ class Attempt:
         order = LaunchFile(**fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix)
         self._folder.write_order(order)
         self._means.reached("order written")
-        spawned = spawn(self._folder.path, token, self._means.python)
+        spawned = self._contained(token, launch.grace) or spawn(self._folder.path, token, self._means.python)
         self._spawns += 1
         self._means.reached("spawned")
         return spawned
 
-    async def _ready(self, spawned: Spawned) -> None:
-        """Until the command runs, or the shim has left. The shim is reaped whenever that is."""
-        reap_at_end(spawned)
+    def _contained(self, token: str, grace: float) -> Contained | None:
+        """A shim in a unit of its own; None where that cannot be had."""
+        assert self._start is not None
+        manager = self._means.manager()
+        if manager is None:
+            return None
+        order = self._start
+        unit = systemd.unit_of(
+            token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace
+        )
         try:
-            await readable(spawned.ready)
+            return spawn_contained(manager, unit, self._folder.path, token, self._means.python)
+        except (systemd.NotContained, OSError) as error:
+            log.warning("%s is started without a unit of its own: %s", self._folder.path, error)
+            return None
+
+    async def _ready(self, spawned: Spawned | Contained) -> None:
+        """Until the command runs, or the shim has left. The shim is reaped whenever that is."""
+        if isinstance(spawned, Spawned):
+            reap_at_end(spawned)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_START if isinstance(spawned, Contained) else None):
+                    await readable(spawned.ready)
         finally:
             os.close(spawned.ready)
         self._means.reached("ready")

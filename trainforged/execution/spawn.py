@@ -1,4 +1,5 @@
-"""Starting a shim: quickly, clean of everything of the daemon's, in a session of its own."""
+"""Starting a shim: quickly, clean of everything of the daemon's, in a session of its own, and where systemd
+runs in a unit of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from trainforge.protocol import TOKEN
+from trainforged.execution import systemd
 
 START = Path(__file__).parent / "shim" / "start.py"
 READY_FD = 3  # as `shim.run` has it
@@ -27,13 +29,20 @@ class Spawned(msgspec.Struct, frozen=True):
     ready: int
 
 
+class Contained(msgspec.Struct, frozen=True):
+    """It runs in a unit of its own, and is nobody's child here. `ready` may never become readable: the shim
+    can die before it has opened its end."""
+
+    unit: str
+    ready: int
+
+
 def spawn(folder: Path, token: str, python: str | None = None) -> Spawned:
     """Start a shim for the attempt in `folder`. It blocks for as long as an exec takes.
 
     The shim begins with all signals blocked, so that none kills it before it can take it as an order.
     """
-    interpreter = python or os.path.realpath(sys.executable)  # not a venv's link, nor a wrapper of it
-    env = {name: os.environ[name] for name in KEPT if name in os.environ} | {TOKEN: token}
+    argv, env = _command(folder, python), _environment(token)
     ready, readiness = os.pipe()
     with ExitStack() as stack:
         stack.callback(os.close, readiness)
@@ -44,8 +53,8 @@ def spawn(folder: Path, token: str, python: str | None = None) -> Spawned:
         moves = [(null, 0), (log, 1), (log, 2), (readiness, READY_FD)]
         try:
             pid = os.posix_spawn(
-                interpreter,
-                [interpreter, *OPTIONS, str(START), str(folder)],
+                argv[0],
+                argv,
                 env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in moves],
                 setsid=True,
@@ -56,6 +65,25 @@ def spawn(folder: Path, token: str, python: str | None = None) -> Spawned:
             os.close(ready)
             raise
     return Spawned(pid, os.pidfd_open(pid), ready)
+
+
+def spawn_contained(
+    manager: systemd.Manager, unit: systemd.Unit, folder: Path, token: str, python: str | None = None
+) -> Contained:
+    """Start a shim for the attempt in `folder` in a unit of its own. Raises `systemd.NotContained`."""
+    argv, env, readiness = _command(folder, python), _environment(token), folder / "ready"
+    with systemd.fifo(readiness) as ready:
+        manager.start(unit, argv, env, log=folder / "shim.log", readiness=readiness)
+    return Contained(unit.name, ready)  # the FIFO itself stays: the shim may not have opened it yet
+
+
+def _command(folder: Path, python: str | None) -> list[str]:
+    interpreter = python or os.path.realpath(sys.executable)  # not a venv's link, nor a wrapper of it
+    return [interpreter, *OPTIONS, str(START), str(folder)]
+
+
+def _environment(token: str) -> dict[str, str]:
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | {TOKEN: token}
 
 
 def reap_at_end(spawned: Spawned) -> None:

@@ -28,6 +28,7 @@ from trainforged.core.messages import (
     StartAttempt,
     StopAttempt,
 )
+from trainforged.execution import systemd
 from trainforged.execution import usage as meter
 from trainforged.execution.attempt import Attempt, Means
 from trainforged.execution.folder import AttemptFolder
@@ -51,7 +52,10 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """Lives in one event loop. `tell` is called in it; `prepare` and `gpus_clear` are the daemon's."""
+    """Lives in one event loop. `tell` is called in it; `prepare` and `gpus_clear` are the daemon's.
+
+    `manager` is asked before each start who puts the attempt in a unit of its own, if anybody.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Supervisor:
         *,
         lock_prefix: str = LOCK_PREFIX,
         python: str | None = None,
+        manager: Callable[[], systemd.Manager | None] = lambda: None,
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._state_dir = state_dir
@@ -69,7 +74,12 @@ class Supervisor:
         self._gpus_clear = gpus_clear
         self._threads = Threads(THREADS, "supervisor")
         self._means = Means(
-            prepare=prepare, threads=self._threads, lock_prefix=lock_prefix, python=python, reached=reached
+            prepare=prepare,
+            threads=self._threads,
+            lock_prefix=lock_prefix,
+            python=python,
+            manager=manager,
+            reached=reached,
         )
         self._attempts: dict[Key, Attempt] = {}
         self._work: dict[tuple[str, Key], asyncio.Task[None]] = {}  # what is being done, once each

@@ -24,6 +24,7 @@ from trainforged.web.context import CONTEXT
 BACKLOG = 1024
 LAST_ANSWERS = 1.0  # seconds that requests under way have to be answered when the daemon stops
 DESCRIPTORS_KEPT = 200  # for everything that is not a connection
+FIRST_INHERITED = 3  # where systemd puts the sockets it hands over: sd_listen_fds(3)
 LONGEST_PATH = 107 - len(".new")  # bytes; the kernel's sun_path holds 107
 
 
@@ -62,6 +63,27 @@ class Serving:
             loop.remove_reader(sock)
         for _ in range(2):  # one turn of the loop makes the transport, one tells its protocol
             await asyncio.sleep(0)
+
+
+def inherited_socket() -> socket.socket | None:
+    """The listening Unix socket that systemd holds for us, if it does. Call it once, at the very start.
+
+    It outlives this process: who connects while the daemon restarts waits, and is not turned away.
+    Raises SocketTaken when what was handed over is anything else.
+    """
+    ours = os.environ.pop("LISTEN_PID", "") == str(os.getpid())
+    count = os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not ours or not count.isdecimal() or int(count) == 0:
+        return None
+    if int(count) > 1:
+        raise SocketTaken(f"the service manager hands over {count} sockets; one is expected")
+    sock = socket.socket(fileno=FIRST_INHERITED)
+    sock.set_inheritable(False)
+    listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or not listening:
+        raise SocketTaken("the service manager hands over something else than a listening Unix socket")
+    return sock
 
 
 async def serve_unix(
