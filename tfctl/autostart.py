@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfctl import service
 from tfctl.failures import NO_DAEMON, Failure
 from trainforge.client.client import NoDaemon
 from trainforge.client.home import has_unfinished_jobs, state_dir
@@ -21,7 +22,6 @@ from trainforge.client.sockets import chosen_socket, connect
 if TYPE_CHECKING:
     import subprocess
 
-UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 PATIENCE = 15.0  # seconds until it answers
 
 
@@ -29,7 +29,7 @@ def allowed(submitting: bool) -> bool:
     """Whether a daemon may be started: none is installed for the machine, and there is work for one."""
     if chosen_socket() is not None:
         return False
-    if any(Path(folder, "trainforged.service").exists() for folder in UNITS):
+    if service.installed() is service.SYSTEM:
         return False
     return submitting or has_unfinished_jobs(state_dir())
 
@@ -42,6 +42,12 @@ def start() -> int:
     if chosen is not None:
         there = f"trainforged --socket {chosen}"
         raise Failure(f"TRAINFORGE_SOCKET is set; unset it, or start a daemon there: {there}", NO_DAEMON)
+    manager = service.installed() if service.runs() else None
+    if manager is service.SYSTEM:
+        raise Failure("the machine's daemon is stopped: sudo systemctl start trainforged", NO_DAEMON)
+    if manager is service.USER:
+        manager.control("start", service.UNIT)
+        return int(manager.shown("MainPID")["MainPID"])
     folder = state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = folder / "trainforged.log"
@@ -83,6 +89,6 @@ def _user() -> str:
 
 
 def _survival() -> str:
-    if Path("/run/systemd/system").exists():
-        return "jobs may not survive logout or reboot (tfctl daemon install --user is not yet built)"
+    if service.runs():
+        return "jobs may not survive logout, nor a reboot; to have them do so: tfctl daemon install --user"
     return "jobs survive logout, but nothing starts it again after a reboot but the next tfctl submit"

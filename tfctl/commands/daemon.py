@@ -1,4 +1,8 @@
-"""The daemon of this user: start it, stop it, see how it is. Jobs outlive a stop."""
+"""The daemon: start it, stop it, see how it is, have systemd run it. Jobs outlive a stop.
+
+`install` makes it a service of the machine that runs as the user it is installed for (with sudo), or with
+--user a service of this user; either starts at boot and goes on after logout. `uninstall` undoes it.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +10,46 @@ import argparse
 import os
 import signal
 
-from tfctl import autostart
+from tfctl import autostart, service
 from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure
 from tfctl.output import print_json
 from tfctl.render.figures import counted, duration, size
 from trainforge.api import StatusAnswer
-from trainforge.client import sockets
 from trainforge.client.client import Client, NoDaemon
 
 PATIENCE = 10.0  # seconds for an orderly stop
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("start", "stop", "status", "install"))
-    parser.add_argument("--user", action="store_true", help="install for this user")
+    parser.add_argument("action", choices=("start", "stop", "status", "install", "uninstall"))
+    parser.add_argument("--user", action="store_true", help="install, uninstall: for this user alone")
+    parser.add_argument(
+        "--as", dest="as_user", metavar="USER", help="install: whom the daemon and jobs run as"
+    )
     parser.add_argument("--json", action="store_true", help="with status: one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.action == "install":
-        raise Failure("daemon install is not yet built")
+    if args.action in ("install", "uninstall"):
+        return _service(args)
     with Client(patience=0.0) as client:
         try:
             status = client.status()
         except NoDaemon as error:
             return _without(args, error)
-        if args.action == "stop" and client.socket == sockets.SYSTEM_SOCKET:
-            raise Failure("the daemon is the machine's: systemctl stop trainforged", NOT_ALLOWED)
     return {"start": _already, "stop": _stop, "status": _show}[args.action](args, status)
+
+
+def _service(args: argparse.Namespace) -> int:
+    if args.as_user and (args.user or args.action == "uninstall"):
+        raise Failure("--as belongs to install without --user")
+    if args.action == "install":
+        steps = service.install_for_user() if args.user else service.install_for_machine(args.as_user)
+    else:
+        steps = service.remove_from_user() if args.user else service.remove_from_machine()
+    for step in steps:
+        print(step, flush=True)
+    return 0
 
 
 def _without(args: argparse.Namespace, error: NoDaemon) -> int:
@@ -53,6 +69,14 @@ def _already(args: argparse.Namespace, status: StatusAnswer) -> int:
 
 
 def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
+    manager = service.manager_of(status.pid)
+    if manager is service.SYSTEM:
+        raise Failure(
+            "the daemon is the machine's: sudo systemctl stop trainforged.socket trainforged", NOT_ALLOWED
+        )
+    if manager is service.USER:  # which would start it again
+        manager.control("stop", service.UNIT)
+        return _stopped(status)
     descriptor = os.pidfd_open(status.pid)
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
@@ -60,6 +84,10 @@ def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
         raise Failure(f"the daemon (pid {status.pid}) is not yours to stop", NOT_ALLOWED) from None
     if not _ended(descriptor):
         raise Failure(f"the daemon (pid {status.pid}) has not stopped after {PATIENCE:.0f} s", 1)
+    return _stopped(status)
+
+
+def _stopped(status: StatusAnswer) -> int:
     live = status.jobs.starting + status.jobs.running + status.jobs.stopping
     goes_on = f"; {counted(live, 'running job')} {'goes' if live == 1 else 'go'} on" if live else ""
     print(f"stopped the daemon{goes_on}")
