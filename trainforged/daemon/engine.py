@@ -21,7 +21,8 @@ from trainforge.api import EventView
 from trainforged.core import messages as m
 from trainforged.core.machine import decide, next_wakeup, outstanding
 from trainforged.core.state import State
-from trainforged.storage.jobs import StorageError, Submission
+from trainforged.storage.errors import StorageError, StorageFull
+from trainforged.storage.jobs import Submission
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """Owns the state. All methods belong to the event loop's thread."""
+    """Owns the state. All methods belong to the event loop's thread. `relieve` makes some room on a full
+    disk, if it can: for what the daemon has learnt, not for what is asked of it."""
 
     def __init__(
         self,
@@ -54,12 +56,14 @@ class Engine:
         *,
         perform: Callable[[m.Effect], None],
         publish: Callable[[Sequence[EventView]], None],
+        relieve: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.state = state
         self._store = store
         self._perform = perform
         self._publish = publish
+        self._relieve = relieve
         self._clock = clock
         self._inbox: list[Entry] = []
         self._arrived = asyncio.Event()
@@ -107,6 +111,8 @@ class Engine:
             except StorageError as error:
                 log.error("nothing was changed: the commit failed: %s", error)
                 self._give_back(batch, error)
+                if isinstance(error, StorageFull) and self._relieve():
+                    continue
                 if self._closing:
                     return
                 await asyncio.sleep(pause)

@@ -30,12 +30,13 @@ from trainforge.states import JobState
 from trainforged.config import Retention
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.reserve import Reserve
 from trainforged.daemon.submissions import ids
 from trainforged.daemon.views import moment
 from trainforged.execution.environments import Environments
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files import Files
-from trainforged.storage.errors import StorageError
+from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore
 from trainforged.storage.records import RecordReader
@@ -63,6 +64,8 @@ class Housekeeping:
         files: Files,
         environments: Environments,
         state_dir: Path,
+        reserve: Reserve,
+        next_id: int,
         retention: Callable[[], Retention],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -73,6 +76,8 @@ class Housekeeping:
         self._files = files
         self._environments = environments
         self._state_dir = state_dir
+        self._reserve = reserve
+        self._next_id = next_id
         self._retention = retention
         self._clock = clock
         self._removing: set[asyncio.Task[None]] = set()
@@ -86,11 +91,24 @@ class Housekeeping:
         """Forget an ended job and delete its files, but for its best checkpoint where asked to."""
         kept = await asyncio.to_thread(self._rescue_best, job) if keep == "best" else None
         try:
-            ids(await self._engine.ask(m.RemoveRequested(time=self._clock(), job=job)))
+            await self._forget(job)
         except (ApiProblem, StorageError):
             if kept is not None:
                 await asyncio.to_thread(self._put_back, job, kept)
             raise
+
+    async def _forget(self, job: int) -> None:
+        """Also on a full disk: this is how it comes to have room again."""
+        event = m.RemoveRequested(time=self._clock(), job=job)
+        while True:
+            try:
+                reply = await self._engine.ask(event)
+            except StorageFull:
+                if not await asyncio.to_thread(self._reserve.give_up):
+                    raise
+            else:
+                ids(reply)
+                return
 
     def delete_files(self, job: int) -> None:
         """Perform `RemoveFiles`: delete the job's folder and metrics, in the background."""
@@ -210,12 +228,14 @@ class Housekeeping:
         return {entry.sha256 for entry in entries if entry.sha256 is not None}
 
     def _delete_leftovers(self) -> None:
-        """Folders of jobs that were removed just before the daemon stopped."""
+        """Folders of jobs that were removed just before the daemon stopped.
+
+        Only of numbers that this database has given out: others are of jobs that it has lost, or that
+        were submitted after it was backed up.
+        """
         state = self._engine.state
-        jobs = self._state_dir / "jobs"
-        for entry in jobs.iterdir() if jobs.exists() else ():
-            job = int(entry.name) if entry.name.isdecimal() else None
-            if job is not None and job not in state.jobs and job not in state.outcomes:
+        for job in job_folders(self._state_dir / "jobs"):
+            if job < self._next_id and job not in state.jobs and job not in state.outcomes:
                 self._delete(job)
 
     # ---- looking
@@ -268,14 +288,16 @@ class Housekeeping:
 
     def _named(self) -> list[tuple[int, str, JobState]]:
         """Jobs that have a folder, with name and state."""
-        folder = self._state_dir / "jobs"
-        ids = (
-            [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
-            if folder.exists()
-            else []
-        )
-        known = [self._store.job(job) for job in ids]
+        known = [self._store.job(job) for job in job_folders(self._state_dir / "jobs")]
         return [(job.id, job.name, job.state) for job in known if job is not None]
+
+
+def job_folders(jobs: Path) -> list[int]:
+    """The numbers of the jobs that have one."""
+    try:
+        return sorted(int(entry.name) for entry in jobs.iterdir() if entry.name.isdecimal())
+    except FileNotFoundError:
+        return []
 
 
 def _size(path: Path) -> int:

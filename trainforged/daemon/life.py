@@ -33,11 +33,12 @@ from trainforged.core.state import State
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.hangs import HangWatch
-from trainforged.daemon.housekeeping import Housekeeping
+from trainforged.daemon.housekeeping import Housekeeping, job_folders
 from trainforged.daemon.notify import feed_watchdog, notify, reloading
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
+from trainforged.daemon.reserve import Reserve
 from trainforged.daemon.room import RoomWatch, has_room
 from trainforged.daemon.service import DaemonService
 from trainforged.daemon.submissions import Submissions
@@ -129,6 +130,7 @@ class Daemon:
         self._handed_over = handed_over  # a listening socket
         self._settings = settings
         self._state_dir = options.state_dir
+        self._reserve = Reserve(options.state_dir)
         self._store = JobStore(self._state_dir / "trainforge.db")
         self._metrics = MetricStore(self._state_dir / "metrics.db")
         self._tasks: list[asyncio.Task[None]] = []
@@ -161,27 +163,48 @@ class Daemon:
     # ---- setting up
 
     def _open_storage(self, stack: contextlib.AsyncExitStack) -> State:
-        self._store.open()
+        self._reserve.spend_on(self._store.open)
         stack.callback(self._store.close)
-        self._metrics.open()
+        self._reserve.spend_on(self._metrics.open)
         stack.callback(self._metrics.close)
         remembered = self._store.load()
         state = State()
         state.outcomes = remembered.outcomes
-        state.next_id = remembered.next_id
+        state.next_id = self._above_strangers(remembered.next_id)
         state.patience = float(self._settings.scheduling.patience)
         if remembered.machine is not None:
             state.machine = remembered.machine
         state.restore(remembered.jobs, remembered.leases, remembered.devices)
         self._live = Live(remembered.last_event)
+        self._given_out = remembered.next_id
         return state
+
+    def _above_strangers(self, next_id: int) -> int:
+        """The number for the next job. Folders of jobs that the database does not know are left alone: an
+        older one was put back, or it lost what was written last."""
+        strangers = [job for job in job_folders(self._state_dir / "jobs") if job >= next_id]
+        if not strangers:
+            return next_id
+        named = ", ".join(map(str, strangers[:10])) + (", …" if len(strangers) > 10 else "")
+        log.error(
+            "%s: the database knows nothing of jobs %s; their folders are left alone, and may be running. "
+            "New jobs are numbered from %d",
+            self._state_dir / "jobs", named, strangers[-1] + 1,
+        )  # fmt: skip
+        return strangers[-1] + 1
 
     def _join(self, state: State) -> None:
         """Make the parts and tell each what it needs of the others."""
         files = Files(self._state_dir / "files")
         inventory = self._inventory()
         reader = RecordReader(self._metrics)
-        self._engine = Engine(state, self._store, perform=self._perform, publish=self._live.publish)
+        self._engine = Engine(
+            state,
+            self._store,
+            perform=self._perform,
+            publish=self._live.publish,
+            relieve=self._reserve.give_up_some,
+        )
         environments = Environments(self._state_dir / "environments")
         self._preparation = Preparation(
             store=self._store,
@@ -225,6 +248,8 @@ class Daemon:
             files=files,
             environments=environments,
             state_dir=self._state_dir,
+            reserve=self._reserve,
+            next_id=self._given_out,
             retention=lambda: self._settings.retention,
         )
         user = getpass.getuser()
@@ -329,7 +354,7 @@ class Daemon:
         self._spawn(self._hangs.run())
         self._spawn(self._housekeeping.run())
         self._spawn(feed_watchdog(self._work_once))
-        self._spawn(RoomWatch(self._state_dir, self._engine, self._least_free).run())
+        self._spawn(RoomWatch(self._state_dir, self._engine, self._reserve, self._least_free).run())
         if self._metrics.set_aside is not None:
             self._spawn(self._records.rebuild())
         gc.collect()

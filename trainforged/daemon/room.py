@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,20 @@ def has_room(folder: Path, least: int) -> bool:
 
 
 class RoomWatch:
-    """Tells the engine when room comes or goes. `least` is in bytes, and may change with the settings."""
+    """Tells the engine when room comes or goes, and takes the reserve when there is some. `least` is in
+    bytes, and may change with the settings."""
 
     def __init__(
-        self, folder: Path, engine: Engine, least: Callable[[], int], clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        engine: Engine,
+        reserve: Reserve,
+        least: Callable[[], int],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._engine = engine
+        self._reserve = reserve
         self._least = least
         self._clock = clock
 
@@ -46,4 +54,6 @@ class RoomWatch:
                 log.warning("the disk of %s %s", self._folder, "has room again" if room else "is full")
                 self._engine.tell(m.RoomChanged(time=self._clock(), room=room))
                 known = room
+            if room:
+                await asyncio.to_thread(self._reserve.take)
             await asyncio.sleep(INTERVAL)

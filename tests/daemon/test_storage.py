@@ -1,0 +1,98 @@
+"""Disks that fill up, and databases that know less than the folders beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import RealDaemon, wait_until
+from trainforge.states import JobState
+
+
+def test_folders_that_the_database_does_not_know_are_left_alone(daemon: RealDaemon) -> None:
+    daemon.wait_for(daemon.command("true").id)
+    backup = daemon.folder / "backup.db"
+    with sqlite3.connect(daemon.state_dir / "trainforge.db") as connection:
+        connection.execute("VACUUM INTO ?", (str(backup),))
+    saved = daemon.wait_for(daemon.command("sh", "-c", "touch $TRAINFORGE_CHECKPOINT_DIR/best.pt").id)
+    removed = daemon.wait_for(daemon.command("true").id)
+    daemon.tfctl("rm", str(removed.id))
+    wait_until(lambda: not Path(removed.dir).exists(), "its folder to be removed")
+    daemon.stop()
+    for name in ("trainforge.db-wal", "trainforge.db-shm"):
+        (daemon.state_dir / name).unlink(missing_ok=True)
+    shutil.copy(backup, daemon.state_dir / "trainforge.db")
+    daemon.start()
+    after = daemon.wait_for(daemon.command("true").id)
+    assert after.id == saved.id + 1, "above every number that has a folder"
+    assert (Path(saved.dir) / "checkpoints" / "best.pt").exists()
+    assert f"the database knows nothing of jobs {saved.id};" in daemon.log.read_text()
+
+
+def test_the_folder_of_a_removed_job_goes_also_when_the_daemon_dies_meanwhile(daemon: RealDaemon) -> None:
+    job = daemon.wait_for(daemon.command("true").id)
+    last = daemon.wait_for(daemon.command("true").id)
+    kept = daemon.folder / "kept"
+    shutil.copytree(job.dir, kept)
+    daemon.tfctl("rm", str(job.id))
+    wait_until(lambda: not Path(job.dir).exists(), "its folder to be removed")
+    daemon.kill()
+    shutil.move(kept, job.dir)
+    daemon.start()
+    wait_until(lambda: not Path(job.dir).exists(), "what was left to be removed")
+    assert Path(last.dir).exists()
+
+
+@pytest.fixture
+def small(daemon: RealDaemon) -> Iterator[RealDaemon]:
+    """A daemon whose state folder has a disk of 48 MB to itself."""
+    daemon.stop()
+    shutil.rmtree(daemon.state_dir)
+    daemon.state_dir.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(daemon.state_dir)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield daemon.start()
+    finally:
+        daemon.close()
+        subprocess.run(["umount", "--lazy", str(daemon.state_dir)], check=True)
+
+
+FILL = "cat /dev/zero > $TRAINFORGE_CHECKPOINT_DIR/big 2>/dev/null; exit 5"
+
+
+def test_a_full_disk_is_freed_by_removing_a_job(small: RealDaemon) -> None:
+    wait_until((small.state_dir / "reserve").exists, "the reserve")
+    job = small.command("sh", "-c", FILL).id
+    assert small.wait_for(job).exit_code == 5
+    filler = small.state_dir / "filler"  # whatever is still free
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    refused = small.tfctl("submit", "--", "true", check=False)
+    assert refused.returncode != 0
+    assert "no space is left" in refused.stderr
+    small.tfctl("rm", str(job))
+    wait_until(lambda: shutil.disk_usage(small.state_dir).free > 20 << 20, "room")
+    assert small.wait_for(small.command("true").id).exit_code == 0
+    filler.unlink()
+
+
+def test_a_daemon_starts_on_a_full_disk(small: RealDaemon) -> None:
+    wait_until((small.state_dir / "reserve").exists, "the reserve")
+    job = small.command("sh", "-c", FILL).id
+    small.wait_for(job)
+    small.kill()
+    small.start()
+    with small.client() as client:
+        assert client.job(job).state is JobState.FAILED
