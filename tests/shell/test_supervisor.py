@@ -284,6 +284,51 @@ async def test_a_shim_that_has_just_taken_the_lock_is_waited_for(supervised: Sup
     assert (await supervised.end(1)).lost
 
 
+async def test_a_process_that_took_off_the_mark_does_not_outlive_a_killed_shim(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainforged.execution.supervisor.METER_PERIOD", 0.05)
+    source = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            os.execve("/bin/sleep", ["sleep", "600"], {})
+        print('ready')
+        time.sleep(60)
+    """
+    shim = await ready(supervised, 1, source)
+    known = supervised.supervisor._attempts[1, 1]
+    await until(lambda: len({pid for pid, _ in known.family} - {*supervised.left(1)}) == 1)
+    os.kill(shim, signal.SIGKILL)
+    assert (await supervised.end(1)).lost
+    await until(lambda: not any(alive(pid) for pid, _ in known.family))
+
+
+async def test_a_shim_that_somebody_stopped_is_stopped_all_the_same(supervised: Supervised) -> None:
+    shim = await ready(supervised, 1)
+    os.kill(shim, signal.SIGSTOP)
+    supervised.stop(1, grace=5.0)
+    assert (await supervised.end(1)).stopped
+
+
+async def test_a_shim_that_does_not_obey_is_killed(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainforged.execution.attempt.OVERDUE", 0.1)
+    monkeypatch.setattr("trainforged.execution.attempt._send", deaf)
+    shim = await ready(supervised, 1)
+    supervised.stop(1, grace=0.1)
+    assert (await supervised.end(1)).lost
+    assert supervised.left(1) == []
+    assert not alive(shim)
+
+
+def deaf(pidfd: int, number: signal.Signals) -> None:
+    """To everything but the one signal that nobody can be deaf to."""
+    if number == signal.SIGKILL:
+        signal.pidfd_send_signal(pidfd, number)
+
+
 async def test_a_killed_shim_is_lost_and_nothing_of_it_is_left(supervised: Supervised) -> None:
     source = """
         import os, signal, time

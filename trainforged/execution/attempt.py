@@ -28,12 +28,14 @@ from trainforged.execution import leftovers, processes, systemd
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
 from trainforged.execution.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
+from trainforged.execution.usage import Family
 from trainforged.execution.waiting import Threads, readable
 
 MOMENT = 0.01  # seconds between two looks at a shim that is about to say who it is
 TROUBLE = 1.0  # seconds before another look, where the disk refused one
 CLEANING = 30.0  # seconds given to what is left of a lost attempt before its end is told all the same
 LONGEST_START = 30.0  # seconds before another look at a unit of which nothing is heard
+OVERDUE = 60.0  # seconds beyond its grace until a shim that does not obey is killed itself
 MOST_SPAWNS = 3  # shims that may leave without a trace before the attempt is given up
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class Attempt:
         self._pidfd: int | None = None
         self._spawns = 0
         self._ran = False
+        self._overdue: asyncio.TimerHandle | None = None
+        self.family: Family = ()  # its processes when they were last counted
 
     def stop(self, grace: float) -> None:
         """Have it stopped, whatever it is doing. Zero or less: at once. Again: only sooner."""
@@ -80,11 +84,14 @@ class Attempt:
 
     async def live(self) -> AttemptEnd:
         """See it through; how it ended."""
+        told = ""
         while True:
             try:
                 end = await self._turn()
-            except OSError:
-                log.exception("the folder of an attempt cannot be read: %s", self._folder.path)
+            except Exception as error:  # whatever it is, the attempt may run: look again
+                if repr(error) != told:
+                    log.exception("an attempt cannot be looked at: %s", self._folder.path)
+                told = repr(error)
                 await asyncio.sleep(TROUBLE)
             else:
                 if end is not None:
@@ -205,6 +212,8 @@ class Attempt:
         finally:
             self._pidfd = None
             os.close(pidfd)
+            if self._overdue is not None:
+                self._overdue.cancel()
         self._means.reached("ended")
 
     def _pass_on(self, pidfd: int, grace: float) -> None:
@@ -214,10 +223,17 @@ class Attempt:
                 self._folder.write_grace(grace)
         except OSError:
             log.warning("the grace of %s cannot be written: its own counts", self._folder.path)
-        try:
-            signal.pidfd_send_signal(pidfd, signal.SIGTERM if grace > 0 else signal.SIGUSR1)
-        except ProcessLookupError:
-            return  # it has ended meanwhile: that is told anyway
+        _send(pidfd, signal.SIGTERM if grace > 0 else signal.SIGUSR1)
+        _send(pidfd, signal.SIGCONT)  # a shim that somebody stopped would not hear it
+        if self._overdue is not None:
+            self._overdue.cancel()
+        loop = asyncio.get_running_loop()
+        self._overdue = loop.call_later(max(0.0, grace) + OVERDUE, self._give_up_shim, pidfd)
+
+    def _give_up_shim(self, pidfd: int) -> None:
+        """It does not obey; what it leaves is cleared away as of any shim that was lost."""
+        log.error("the shim of %s does not stop: it is killed", self._folder.path)
+        _send(pidfd, signal.SIGKILL)
 
     # ---- the end
 
@@ -228,6 +244,7 @@ class Attempt:
             left = await self._means.threads.run(leftovers.kill_all, token, looks=2, patience=CLEANING)
             if left:
                 log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
+        await self._means.threads.run(leftovers.kill_family, self.family)
         rebooted = shim.boot_id != processes.boot_id()
         return await self._conclude(_lost(shim.time, rebooted))
 
@@ -238,6 +255,11 @@ class Attempt:
             # No shim can write here either, so none can begin behind our back.
             log.error("the end of %s cannot be written: %s", self._folder.path, error)
             return end
+
+
+def _send(pidfd: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile: that is told anyway
+        signal.pidfd_send_signal(pidfd, number)
 
 
 class _Stopped(Exception):

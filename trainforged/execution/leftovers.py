@@ -6,7 +6,7 @@ The shim ends everything it is above. What is found here outlived the shim itsel
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from trainforge.protocol import TOKEN
 from trainforged.execution import processes
@@ -36,6 +36,21 @@ def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
             return tuple(sorted(killed))
         time.sleep(PAUSE)
     return ()
+
+
+def kill_family(family: Iterable[tuple[int, int]]) -> None:
+    """Kill these processes (pid, start time) and what descends from them, as far as they live: some may have
+    taken off the mark, and only who was above them told whose they are."""
+    members = tuple(family)
+
+    def find() -> Iterator[processes.Stat]:
+        among = processes.all_stats()
+        alive = [pid for pid, start in members if pid in among and among[pid].start_time == start]
+        found = {pid for root in alive for pid in processes.tree(root, among)}
+        return (among[pid] for pid in sorted(found) if not among[pid].over)
+
+    if members:
+        processes.kill(find)
 
 
 def describe(pids: tuple[int, ...]) -> str:

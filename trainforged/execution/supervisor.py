@@ -191,6 +191,9 @@ class Supervisor:
             usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
             self._usage = {job: now for job, now in usage.items() if job in self._shims()}
             self._totals = totals
+            for (job, _), attempt in self._attempts.items():
+                if job in totals:
+                    attempt.family = totals[job].family
             await asyncio.sleep(METER_PERIOD)
         self._usage, self._totals = {}, {}
 

@@ -11,6 +11,9 @@ import psutil
 from trainforge.api import Usage
 from trainforged.execution import processes
 
+Family = tuple[tuple[int, int], ...]
+"""Processes: (pid, start time in clock ticks since boot), which is one process and never another."""
+
 FIELDS = ("cpu_times", "memory_info", "io_counters")
 
 
@@ -23,13 +26,14 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     read: int = 0
     written: int = 0
     pids: frozenset[int] = frozenset()
+    family: Family = ()  # all of them but the shim
 
 
 def sample(shims: Mapping[int, int]) -> dict[int, Total]:
     """Totals by job, from one look at /proc; `shims` are pids of shims by job. Blocks for some ms."""
     stats = processes.all_stats()
     trees = {job: processes.tree(shim, stats) for job, shim in shims.items() if shim in stats}
-    return {job: _total(pids) for job, pids in trees.items()}
+    return {job: _total(pids, stats) for job, pids in trees.items()}
 
 
 def rate(before: Total | None, now: Total) -> Usage:
@@ -45,7 +49,7 @@ def rate(before: Total | None, now: Total) -> Usage:
     )
 
 
-def _total(pids: list[int]) -> Total:
+def _total(pids: list[int], stats: Mapping[int, processes.Stat]) -> Total:
     """Memory is what each process has alone, and the largest share of what they may have in common."""
     cpu, own, shared, read, written = 0.0, 0, 0, 0, 0
     for pid in pids:
@@ -63,5 +67,11 @@ def _total(pids: list[int]) -> Total:
             read += io.read_bytes
             written += io.write_bytes
     return Total(
-        time=time.monotonic(), cpu=cpu, memory=own + shared, read=read, written=written, pids=frozenset(pids)
+        time=time.monotonic(),
+        cpu=cpu,
+        memory=own + shared,
+        read=read,
+        written=written,
+        pids=frozenset(pids),
+        family=tuple((pid, stats[pid].start_time) for pid in pids[1:]),
     )
