@@ -44,44 +44,52 @@ def main() -> None:
             print(int(line) * BATCH / (time.perf_counter() - began), file=lines, flush=True)
 
 
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def pictures(count: int = IMAGES) -> tuple[torch.Tensor, torch.Tensor]:
     """Bytes N×32×32×3 and labels. What they show does not change how long they take."""
     chance = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (IMAGES, 32, 32, 3), dtype=torch.uint8, generator=chance)
-    return pixels, torch.randint(CLASSES, (IMAGES,), generator=chance)
+    pixels = torch.randint(256, (count, 32, 32, 3), dtype=torch.uint8, generator=chance)
+    return pixels, torch.randint(CLASSES, (count,), generator=chance)
 
 
-def ours(name: str) -> Callable[[], None]:
+def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> tuple[Any, Callable[[], None]]:
+    """The training project's Trainer with what makes it step on for ever."""
     from data import DataSet, Images
     from model import build
     from ranks import Ranks
     from settings import Settings
     from train import Trainer
 
-    images = Images(*pictures())
-    dataset = DataSet("made-up", CLASSES, images, Images(images.pixels[:1], images.labels[:1]), mirrored=True)
+    shown = Images(*pictures(images))
+    dataset = DataSet("made-up", CLASSES, shown, Images(shown.pixels[:1], shown.labels[:1]), mirrored=True)
     ranks = Ranks.from_environment(os.environ)
-    env = {"MODEL": name, "BATCH_SIZE": str(BATCH), "EPOCHS": "1000"}
+    ranks.connect()
+    env = {
+        "MODEL": name,
+        "BATCH_SIZE": str(batch),
+        "BATCH_SIZE_PER_GPU": str(batch),
+        "EPOCHS": "1000",
+        **knobs,
+    }
     settings = Settings.read(env, bf16=ranks.has_bf16)
     os.chdir(tempfile.mkdtemp(dir=os.environ["BENCHMARK_DIR"]))
     model = build(name, CLASSES).to(ranks.device, memory_format=torch.channels_last)
     trainer = Trainer(settings, model, dataset, ranks)
     trainer.model.train()
-
-    def forever() -> Iterator[Any]:
-        while True:
-            trainer.progress.next_epoch()
-            yield from trainer.source.feed(trainer.progress.epoch, trainer.orders())
-
-    trainer.feed = forever()
+    trainer.feed = trainer.source.feed(0, trainer.orders())
 
     def step() -> None:
+        if not trainer.progress.steps_left:
+            trainer.progress.next_epoch()
+            trainer.feed = trainer.source.feed(trainer.progress.epoch, trainer.orders())
         trainer.step()
-        trainer.progress.position = 0  # the feed goes through all places by itself
         if trainer.progress.step % settings.report_interval == 0:
             trainer.publish()
 
-    return step
+    return trainer, step
+
+
+def ours(name: str) -> Callable[[], None]:
+    return make_trainer(name, BATCH)[1]
 
 
 def reference(name: str) -> Callable[[], None]:

@@ -1,0 +1,207 @@
+"""The training project on a GPU: `python benchmarks/programs/gpu_training.py`; about five minutes.
+
+Prints a table, and JSON with --json: seconds per epoch of 50,000 images for ResNet-50 at batches of 128 and
+1024, plain and compiled; the GPU's utilisation and memory; the share of two floors, operations and bytes; what
+several GPUs would do, as a model; and whether a run that does not fit goes on with smaller parts.
+`--trial` does the same in small, on any machine, to see that it works: its figures mean nothing.
+
+The images are made up: what they show does not change how long they take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[2] / "training"), str(Path(__file__).parents[2])]
+
+import torch  # noqa: E402  # after the paths
+from torch import nn  # noqa: E402
+
+from benchmarks.programs.resnet_loop import make_trainer  # noqa: E402
+
+EPOCH = 50_000
+FLOPS = {"resnet50": 7.79e9, "resnet20": 0.25e9}  # of an image, forward and backward
+# Dense bfloat16 operations and bytes per second, of the data sheets.
+CHIPS = {
+    "H200": (989e12, 4.8e12),
+    "H100": (989e12, 3.35e12),
+    "A100": (312e12, 2.0e12),
+    "4090": (165e12, 1.0e12),
+}
+BUS = 300e9  # bytes per second of an all-reduce over NVLink, ASSUMED: one GPU cannot measure it
+LATENCY = 50e-6  # seconds of an all-reduce of nothing, ASSUMED
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trial", action="store_true", help="in small, on any machine")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args()
+    if not args.trial and not torch.cuda.is_available():
+        sys.exit("there is no GPU here; --trial shows that the script works")
+    os.environ.setdefault("BENCHMARK_DIR", tempfile.mkdtemp())
+    model = "resnet20" if args.trial else "resnet50"
+    batches, steps = ((16, 32), 2) if args.trial else ((128, 1024), 60)
+    rows = []
+    for batch in batches:
+        for compiled in (False,) if args.trial else (False, True):
+            rows.append(measure(model, batch, compiled, steps))
+            if not args.json:
+                print(as_text(rows[-1]), flush=True)
+    memory = runs_out_of_memory(model, 64 if args.trial else 4096)
+    result = {"device": device_name(), "rows": rows, "out_of_memory": memory}
+    print(json.dumps(result, indent=1) if args.json else f"out of memory: {memory}")
+
+
+def measure(model: str, batch: int, compiled: bool, steps: int) -> dict[str, Any]:
+    trainer, step = make_trainer(model, batch, images=max(6400, 4 * batch), COMPILE=str(compiled).lower())
+    for _ in range(max(2, steps // 6)):
+        step()
+    trainer.window.restart()
+    began_bytes = bytes_of_an_image(trainer.model)
+    taken = []
+    with utilisation() as used:
+        for _ in range(5):
+            wait()
+            began = time.perf_counter()
+            for _ in range(steps // 5 or 1):
+                step()
+            wait()
+            taken.append((time.perf_counter() - began) / (steps // 5 or 1))
+    seconds = statistics.median(taken)
+    epoch = seconds * EPOCH / batch
+    operations, traffic = floors(model, began_bytes)
+    weights = sum(weight.numel() * 4 for weight in trainer.model.parameters())
+    return {
+        "model": model,
+        "batch": batch,
+        "compiled": compiled,
+        "seconds_per_epoch": epoch,
+        "images_per_second": batch / seconds,
+        "step_seconds": seconds,
+        "utilisation": statistics.fmean(used) if used else None,
+        "memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        "floor_operations_seconds": operations,
+        "floor_bytes_seconds": traffic,
+        "share_of_floor": max(operations, traffic) / epoch if operations else None,
+        "model_of_speed_up": {gpus: speed_up(seconds, weights, gpus) for gpus in (2, 4, 8)},
+    }
+
+
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+
+@contextlib.contextmanager
+def utilisation() -> Iterator[list[float]]:
+    """Percent, as the driver says it, every tenth of a second; nothing where it cannot be asked."""
+    found: list[float] = []
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    except Exception:
+        yield found
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            found.append(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield found
+    done.set()
+    thread.join()
+
+
+def bytes_of_an_image(model: nn.Module) -> float:
+    """What must pass between memory and chip for one image, forward and backward, in bfloat16.
+
+    A convolution reads its input and writes its output; backward it reads the gradient twice and the input
+    once, and writes one. A norm, with what follows it, reads twice and writes once; backward it reads four
+    times and writes once."""
+    total = 0.0
+
+    def count(module: nn.Module, given: tuple[torch.Tensor, ...], result: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += 2 * (3 * given[0].numel() + 3 * result.numel())
+        elif isinstance(module, nn.BatchNorm2d):
+            total += 2 * 8 * result.numel()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.no_grad():
+        forward = model.forward  # not the compiled call
+        forward(torch.zeros(1, 3, 32, 32, device=device))
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def floors(model: str, image: float) -> tuple[float | None, float | None]:
+    """Seconds of an epoch if nothing counted but operations, or but bytes; None for an unknown chip."""
+    for name, (operations, traffic) in CHIPS.items():
+        if name in device_name():
+            return EPOCH * FLOPS[model] / operations, EPOCH * image / traffic
+    return None, None
+
+
+def speed_up(step: float, weights: int, gpus: int) -> float:
+    """A MODEL, not a measurement: the same batch on each GPU; gradients are summed while the backward pass, two
+    thirds of the step, goes on, and the last eighth of them after it."""
+    whole = 2 * (gpus - 1) / gpus * weights / BUS + LATENCY
+    exposed = max(whole - 2 / 3 * step, whole / 8)
+    return gpus * step / (step + exposed)
+
+
+def runs_out_of_memory(model: str, batch: int) -> str:
+    """A run that may use an eighth of the memory, with a batch that does not fit into it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1 / 8)
+    trainer, step = make_trainer(model, batch, images=2 * batch, BATCH_SIZE_PER_GPU=str(batch))
+    step()
+    wait()
+    settings = trainer.settings
+    return f"a step of {settings.batch_size} images, in {settings.parts} parts of {settings.part}"
+
+
+def as_text(row: dict[str, Any]) -> str:
+    used = "–" if row["utilisation"] is None else f"{row['utilisation']:.0f} %"
+    memory = "–" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f} GiB"
+    share = "–" if row["share_of_floor"] is None else f"{row['share_of_floor']:.0%}"
+    model = ", ".join(f"{gpus} GPUs {value:.2f}×" for gpus, value in row["model_of_speed_up"].items())
+    return (
+        f"{row['model']}, batch {row['batch']}, {'compiled' if row['compiled'] else 'plain'}: "
+        f"{row['seconds_per_epoch']:.2f} s per epoch of {EPOCH:,}, {row['images_per_second']:,.0f} images/s, "
+        f"GPU used {used}, memory {memory}, share of the floor {share}\n"
+        f"  a model, not measured: {model}"
+    )
+
+
+if __name__ == "__main__":
+    main()
