@@ -1,8 +1,8 @@
 """The training project on a GPU: `python benchmarks/programs/gpu_training.py`; about five minutes.
 
 Prints a table, and JSON with --json: seconds per epoch of 50,000 images for ResNet-50 at batches of 128 and
-1024, plain and compiled; the GPU's utilisation and memory; the share of two floors, operations and bytes; what
-several GPUs would do, as a model; and whether a run that does not fit goes on with smaller parts.
+1024, plain and compiled; the GPU's utilisation and memory; the share of two floors, operations and bytes;
+what several GPUs would do, as a model; and whether a run that does not fit goes on with smaller parts.
 `--trial` does the same in small, on any machine, to see that it works: its figures mean nothing.
 
 The images are made up: what they show does not change how long they take.
@@ -171,8 +171,8 @@ def floors(model: str, image: float) -> tuple[float | None, float | None]:
 
 
 def speed_up(step: float, weights: int, gpus: int) -> float:
-    """A MODEL, not a measurement: the same batch on each GPU; gradients are summed while the backward pass, two
-    thirds of the step, goes on, and the last eighth of them after it."""
+    """A MODEL, not a measurement: the same batch on each GPU; gradients are summed while the backward pass,
+    two thirds of the step, goes on, and the last eighth of them after it."""
     whole = 2 * (gpus - 1) / gpus * weights / BUS + LATENCY
     exposed = max(whole - 2 / 3 * step, whole / 8)
     return gpus * step / (step + exposed)
