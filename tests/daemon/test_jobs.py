@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,3 +178,22 @@ def test_two_daemons_do_not_share_a_state_folder(
         start_daemon(2, "--state-dir", str(daemon.state_dir))
     os.kill(daemon.pid, signal.SIGHUP)
     assert daemon.command("true").id == 1
+
+
+def test_few_descriptors_are_enough_or_refused(start_daemon: Callable[..., RealDaemon]) -> None:
+    daemon = start_daemon()
+    daemon.stop()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        daemon.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert daemon.wait_for(daemon.command("true").id).exit_code == 0
+    daemon.stop()
+    words = f"{sys.executable} -m trainforged --simulate-gpus 1 --state-dir {daemon.state_dir}"
+    refused = subprocess.run(
+        ["sh", "-c", f"ulimit -n 64; exec {words}"], capture_output=True, text=True, timeout=30
+    )
+    assert refused.returncode != 0
+    assert "only 64 open files are allowed (ulimit -n)" in refused.stderr

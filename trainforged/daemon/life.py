@@ -58,7 +58,7 @@ from trainforged.storage.statedir import lock_state_dir, refuse_network_file_sys
 from trainforged.web.app import make_app
 from trainforged.web.limits import Limits
 from trainforged.web.live import Live
-from trainforged.web.serving import SocketTaken, inherited_socket, serve_unix
+from trainforged.web.serving import SocketTaken, inherited_socket, raise_descriptor_limit, serve_unix
 
 log = logging.getLogger("trainforged")
 
@@ -87,6 +87,7 @@ def run(options: Options) -> int:
     set_up_logging(settings.log.level)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
     try:
+        raise_descriptor_limit()
         handed_over = inherited_socket()
         refuse_network_file_system(options.state_dir)
         options.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from trainforged.web.context import CONTEXT
 
 BACKLOG = 1024
 LAST_ANSWERS = 1.0  # seconds that requests under way have to be answered when the daemon stops
+DESCRIPTORS = 4096  # wanted in all
 DESCRIPTORS_KEPT = 200  # for everything that is not a connection
 FIRST_INHERITED = 3  # where systemd puts the sockets it hands over: sd_listen_fds(3)
 LONGEST_PATH = 107 - len(".new")  # bytes; the kernel's sun_path holds 107
@@ -119,6 +120,17 @@ async def _serve(app: web.Application, sock: socket.socket, place: _Place | None
         lambda: Connection(aiohttp_server, limits, most), sock=sock, backlog=BACKLOG
     )
     return Serving(runner, server, place)
+
+
+def raise_descriptor_limit() -> None:
+    """As far as we may, up to what many clients take. Raises OSError where that is too little to serve."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
+        return
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < 2 * DESCRIPTORS_KEPT:
+        raise OSError(f"only {most} open files are allowed (ulimit -n); {2 * DESCRIPTORS_KEPT} are needed")
 
 
 def _descriptors() -> int:
