@@ -147,3 +147,13 @@ def test_many_jobs_over_many_kills(start_daemon: Callable[..., RealDaemon]) -> N
     done = (daemon.folder / "done").read_text().split()
     assert sorted(map(int, done)) == list(range(30)), "each ran exactly once"
     wait_until(lambda: not daemon.processes(), "shims to leave")
+
+
+def test_a_socket_that_somebody_removed_is_put_back(daemon: RealDaemon) -> None:
+    with daemon.client() as connected:
+        daemon.socket.unlink()
+        wait_until(daemon.socket.exists, "the socket")
+        assert connected.status().pid == daemon.pid
+    assert daemon.wait_for(daemon.command("true").id).exit_code == 0
+    daemon.stop()
+    assert not daemon.socket.exists()

@@ -155,6 +155,7 @@ class Daemon:
             self._begin()
             serving = await serve_unix(self._app(), self._options.socket, sock=self._handed_over)
             stack.push_async_callback(serving.close)
+            self._spawn(serving.keep())
             durable.replace(f"{self._state_dir}/socket", os.fsencode(self._options.socket.absolute()))
             self._announce()
             await self._until_stopped(engine)

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import resource
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -26,7 +28,11 @@ LAST_ANSWERS = 1.0  # seconds that requests under way have to be answered when t
 DESCRIPTORS = 4096  # wanted in all
 DESCRIPTORS_KEPT = 200  # for everything that is not a connection
 FIRST_INHERITED = 3  # where systemd puts the sockets it hands over: sd_listen_fds(3)
+KEEP_EVERY = 5.0  # seconds between two looks at the socket's place
 LONGEST_PATH = 107 - len(".new")  # bytes; the kernel's sun_path holds 107
+
+
+log = logging.getLogger(__name__)
 
 
 class SocketTaken(Exception):
@@ -36,15 +42,38 @@ class SocketTaken(Exception):
 class Serving:
     """An application that is being served. Close it."""
 
-    def __init__(self, runner: web.AppRunner, server: asyncio.Server, place: _Place | None) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        server: asyncio.Server,
+        place: _Place | None,
+        connect: Callable[[], asyncio.Protocol],
+    ) -> None:
         self._runner = runner
         self._server = server
         self._place = place
+        self._connect = connect
 
     def connections(self) -> int:
         """How many clients are connected."""
         server = self._runner.server
         return len(server.connections) if server is not None else 0
+
+    async def keep(self) -> None:
+        """Until cancelled: put the socket back where somebody has removed it (a cleaner of old files, say).
+        Who is connected stays connected."""
+        while self._place is not None:
+            await asyncio.sleep(KEEP_EVERY)
+            if self._place.is_ours():
+                continue
+            try:
+                sock = self._place.take_again()
+            except (SocketTaken, OSError) as error:
+                log.error("the socket is gone, and cannot be put back: %s", error)
+                continue
+            log.warning("the socket was gone: it has been put back")
+            former, self._server = self._server, await _listen(self._connect, sock)
+            former.close()
 
     async def close(self) -> None:
         """Take no more connections, end the streams, answer what is under way, close the rest."""
@@ -116,10 +145,15 @@ async def _serve(app: web.Application, sock: socket.socket, place: _Place | None
     await runner.setup()
     aiohttp_server = runner.server
     assert aiohttp_server is not None
-    server = await asyncio.get_running_loop().create_unix_server(
-        lambda: Connection(aiohttp_server, limits, most), sock=sock, backlog=BACKLOG
-    )
-    return Serving(runner, server, place)
+
+    def connect() -> asyncio.Protocol:
+        return Connection(aiohttp_server, limits, most)
+
+    return Serving(runner, await _listen(connect, sock), place, connect)
+
+
+async def _listen(connect: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_unix_server(connect, sock=sock, backlog=BACKLOG)
 
 
 def raise_descriptor_limit() -> None:
@@ -159,10 +193,23 @@ class _Place:
             self._drop_lock()
             raise
 
+    def is_ours(self) -> bool:
+        """What lies at the path is what was put there."""
+        try:
+            return os.lstat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def take_again(self) -> socket.socket:
+        """As `take`, with the lock that is held already."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_unanswered()
+        return self._bind()
+
     def leave(self) -> None:
         """Remove the socket, if it is still the one that was put there."""
-        with contextlib.suppress(OSError):
-            if os.lstat(self._path).st_ino == self._inode:
+        if self.is_ours():
+            with contextlib.suppress(OSError):
                 self._path.unlink()
         self._drop_lock()
 
