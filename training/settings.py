@@ -148,12 +148,13 @@ class Settings:
         """The most images that a rank takes at once."""
         return math.ceil(self.share / self.parts)
 
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """(name, value, where it came from) of every knob."""
+        return ((name.upper(), shown(getattr(self, name)), self.sources[name]) for name, _ in knobs())
+
     def table(self) -> str:
         """Every knob with its value and where it came from, one on a line."""
-        return "\n".join(
-            f"  {name.upper():<20} {shown(getattr(self, name)):<11} {self.sources[name]}"
-            for name, _ in knobs()
-        )
+        return "\n".join(f"  {name:<20} {value:<11} {source}" for name, value, source in self.rows())
 
 
 def knobs() -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -30,7 +30,7 @@ from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, synchr
 from model import build
 from ranks import Ranks
 from settings import Settings, SettingsError, usage
-from utils import Progress, WeightAverage, learning_rate, make_optimizer
+from utils import Progress, WeightAverage, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
 
@@ -87,8 +87,9 @@ class Trainer:
     def run(self) -> None:
         """Train to the end, or until asked to stop; either way the last step is saved."""
         self.progress.batch_size = self.settings.batch_size
-        if self.settings.tensorboard and self.ranks.first:
-            self.board = Board(self.progress.step)
+        if self.ranks.first:
+            keep_record(self.checkpointer.directory, self.settings, self.progress.identity)
+            self.board = Board(self.progress.step) if self.settings.tensorboard else None
         while self.progress.epoch < self.settings.epochs and not self.out_of_steps:
             scores = self.evaluate() if self.train_epoch() else None
             if scores is None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +56,15 @@ class Progress:
         if state["identity"] != self.identity:
             sys.exit(f"the checkpoint is of {state['identity']}; this run is of {self.identity}")
         vars(self).update(state, scores=Scores(*state["scores"]))
+
+
+def keep_record(folder: str, settings: Settings, identity: str) -> None:
+    """What this attempt was told to do, and on which images, beside its checkpoints: `settings.json`."""
+    knobs = {name: {"value": value, "source": source} for name, value, source in settings.rows()}
+    os.makedirs(folder, exist_ok=True)
+    path = Path(folder, "settings.json")
+    path.with_suffix(".tmp").write_text(json.dumps({"run": identity, "knobs": knobs}, indent=1))
+    path.with_suffix(".tmp").replace(path)
 
 
 class WeightAverage:

@@ -80,6 +80,18 @@ def test_more_ranks_keep_the_batch_the_rate_and_the_place(runs: Runs) -> None:
     assert [report["step"] for report in grown.records("report")] == [8, 9, 10, 10, *range(11, 21), 20]
 
 
+def test_the_loss_goes_on_without_a_jump_on_another_number_of_ranks(runs: Runs) -> None:
+    whole, broken = (runs.job(SYNC_BN=True, BATCH_SIZE=16, LEARNING_RATE=0.01) for _ in range(2))
+    undisturbed = whole.complete(1)
+    broken.complete(1, MAX_STEPS=4)
+    continued = broken.complete(2)
+    again = [report for report in continued.records("report") if "loss" in report["metrics"]]
+    expected = [report for report in undisturbed.records("report") if "loss" in report["metrics"]][4:]
+    assert [report["step"] for report in again] == [report["step"] for report in expected]
+    for one, other in zip(again, expected, strict=True):
+        assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=0.03)
+
+
 def test_fewer_ranks_take_the_batch_in_parts(runs: Runs) -> None:
     job = runs.job(BATCH_SIZE="", BATCH_SIZE_PER_GPU=4)
     job.complete(2, MAX_STEPS=7)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
+from settings import knobs
 from tests.training.runs import Runs
 
 pytestmark = pytest.mark.torch
@@ -25,6 +29,16 @@ def test_a_run_reports_its_steps_and_its_epochs(runs: Runs) -> None:
     assert 0 <= training["accuracy"] <= training["accuracy_top5"] <= 1
     assert [phase["name"] for phase in run.records("phase")] == ["evaluate"] * 4
     assert "epoch 2/2: loss " in run.output
+
+
+def test_what_a_run_was_told_is_kept_with_the_fingerprint_of_its_images(runs: Runs) -> None:
+    job = runs.job(MAX_STEPS=1)
+    run = job.complete()
+    kept = json.loads((job.folder / "checkpoints" / "settings.json").read_text())
+    assert kept["knobs"]["MAX_STEPS"] == {"value": "1", "source": "environment"}
+    assert kept["knobs"].keys() == {name.upper() for name, _ in knobs()}
+    assert re.search(r"resnet20 with sgd on cifar100 \([0-9a-f]{12}\)", kept["run"])
+    assert kept["run"] in run.output
 
 
 def test_it_learns(runs: Runs) -> None:
