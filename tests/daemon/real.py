@@ -45,7 +45,7 @@ class RealDaemon:
 
     # ---- life
 
-    def start(self) -> RealDaemon:
+    def start(self, wait: bool = True) -> RealDaemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -54,7 +54,8 @@ class RealDaemon:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        wait_until(self._answers, "the daemon to answer")
+        if wait:
+            wait_until(self._answers, "the daemon to answer")
         return self
 
     def _answers(self) -> bool:

@@ -1,0 +1,173 @@
+"""Real faults over a mixed queue, and then everything is counted: `python -m tests.torture [--faults N]`.
+
+A seed repeats the order of faults and jobs (not their moments: processes are not that obedient).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from tests.daemon.real import RealDaemon, wait_until
+from tests.torture.faults import Faults
+from tests.torture.jobs import Planned, plan, request, wrong
+from trainforge.api import JobView
+from trainforge.client.client import ApiError, NoDaemon
+from trainforge.states import JobState
+
+DISK = "96m"
+
+
+class Count(msgspec.Struct, kw_only=True):
+    """What came of it. All but the first two must be empty."""
+
+    acknowledged: int = 0
+    faults: dict[str, int] = {}
+    lost: list[str] = []
+    doubled: list[str] = []
+    wrong: list[str] = []
+    processes: list[str] = []
+    gpus: list[str] = []
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.doubled or self.wrong or self.processes or self.gpus)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--jobs", type=int, default=60, help="that are unfinished at any moment, about")
+    parser.add_argument("--seed", type=int, default=None)
+    args = parser.parse_args()
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}: {args.faults} faults", flush=True)
+    began = time.monotonic()
+    count = torture(args.faults, args.jobs, seed, say=lambda line: print(line, flush=True))
+    print(f"\nafter {time.monotonic() - began:.0f} s:")
+    for kind, number in sorted(count.faults.items()):
+        print(f"  {number:4}  {kind}")
+    print(f"  {sum(count.faults.values()):4}  faults in all, {count.acknowledged} jobs acknowledged")
+    for name in ("lost", "doubled", "wrong", "processes", "gpus"):
+        found: list[str] = getattr(count, name)
+        print(f"{name:>10}: {len(found)}")
+        for line in found[:20]:
+            print(f"            {line}")
+    return 0 if count.clean else 1
+
+
+def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lambda line: None) -> Count:
+    """Run it in a folder of its own. As root the state folder has a disk of its own, to be filled."""
+    chance = random.Random(seed)
+    folder = Path(tempfile.mkdtemp(prefix="tf-"))
+    daemon = RealDaemon(folder, 4)
+    disk = _own_disk(daemon.state_dir)
+    try:
+        (folder / "locks").mkdir()
+        daemon.start()
+        run = _Run(daemon, chance, disk, folder)
+        for number in range(faults):
+            run.top_up(jobs)
+            time.sleep(chance.uniform(0.0, 0.3))
+            run.faults.commit()
+            if (number + 1) % 25 == 0:
+                say(f"{number + 1} faults, {len(run.planned)} jobs")
+        return run.finish()
+    finally:
+        daemon.close()
+        if disk is not None:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_disk(path: Path) -> Path | None:
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(path)]
+    return path if subprocess.run(mount, capture_output=True).returncode == 0 else None
+
+
+class _Run:
+    def __init__(self, daemon: RealDaemon, chance: random.Random, disk: Path | None, folder: Path) -> None:
+        self._daemon = daemon
+        self._chance = chance
+        self._folder = folder
+        self.faults = Faults(daemon, chance, disk)
+        self.planned: dict[int, Planned] = {}  # by the number that the daemon gave
+        self._submitted = 0
+        self._count = Count()
+
+    def top_up(self, jobs: int) -> None:
+        """Submit until about so many are unfinished; an answer that is lost is asked for again."""
+        with self._daemon.client() as client:
+            status = client.status().jobs
+        unfinished = status.queued + status.running + status.starting + status.held + status.backoff
+        for planned in plan(self._chance, max(0, jobs - unfinished)):
+            self._submitted += 1
+            wanted = request(planned, self._submitted, self._folder)
+            for _ in range(3):
+                with contextlib.suppress(NoDaemon, ApiError), self._daemon.client() as client:
+                    job = client.submit(wanted)
+                    if job.id in self.planned:
+                        self._count.doubled.append(f"number {job.id} was given out twice")
+                    self.planned[job.id] = planned
+                    break
+
+    def finish(self) -> Count:
+        """Let all come to an end; then count."""
+        count = self._count
+        count.acknowledged, count.faults = len(self.planned), self.faults.done
+        wait_until(self._ended, "all jobs to end", 300)
+        with self._daemon.client() as client:
+            jobs = {job.id: job for job in client.all_jobs()}
+        for number, planned in self.planned.items():
+            if number not in jobs:
+                count.lost.append(f"job {number} ({planned.kind})")
+            elif problem := self._problem(jobs[number], planned):
+                count.wrong.append(f"job {number} ({planned.kind}): {problem}")
+        count.doubled += [f"job {n} was not asked for" for n in jobs.keys() - self.planned.keys()]
+        self._read_ledger(count)
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._daemon.processes(), "processes to be gone", 40)
+        count.processes += [f"process {pid}" for pid in self._daemon.processes()]
+        with self._daemon.client() as client:
+            gpus = client.gpus().gpus
+        count.gpus += [f"GPU {gpu.index}: {gpu.state} {gpu.reason}" for gpu in gpus if gpu.state != "free"]
+        return count
+
+    def _ended(self) -> bool:
+        with self._daemon.client() as client:
+            for job in client.all_jobs():
+                if job.state is JobState.HELD:
+                    client.release(job.id)
+            status = client.status().jobs
+        return not (status.queued + status.running + status.starting + status.stopping + status.held
+                    + status.backoff + status.unknown)  # fmt: skip
+
+    def _problem(self, job: JobView, planned: Planned) -> str | None:
+        return wrong(planned, job, self.faults.meddled.get(job.id, set()))
+
+    def _read_ledger(self, count: Count) -> None:
+        """Two at once, and trainings that went on from elsewhere than where they had stopped."""
+        saved: dict[str, int] = {}
+        for line in (self._folder / "ledger").read_text().splitlines():
+            word, *rest = line.split()
+            if word == "TAKEN":
+                count.doubled.append(line)
+            elif word == "SAVED":
+                saved[rest[0]] = int(rest[1])
+            elif word == "RESUMED" and int(rest[1]) not in (saved.get(rest[0], 0), saved.get(rest[0], 0) - 3):
+                count.wrong.append(f"job {rest[0]} went on from {rest[1]}, had saved {saved.get(rest[0], 0)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
