@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.world import World
+from tests.core.world import World, device
 from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
 from trainforged.core.explain import why
@@ -322,3 +322,31 @@ def test_what_was_reported_last_counts_when_the_end_is_judged() -> None:
         world.tell(m.Progressed(time=world.now, job=job, attempt=world.state.jobs[job].attempt, position=3.0))
         world.end(job, exit_code=1, position=49.0)
     assert world.where(job) is JobState.FAILED
+
+
+def test_a_gpu_that_faults_under_a_job_is_what_it_failed_of() -> None:
+    world = World(gpus=2)
+    job = world.submit(max_retries=0)
+    world.start(job)
+    world.tell(m.GpuFaulted(time=world.now, uuid="GPU-0", message="XID 79: it has fallen off the bus"))
+    assert world.gpus(job) == ("GPU-0",), "who holds it keeps it"
+    world.end(job, exit_code=1)
+    assert world.attempts[job, 1].reason is EndReason.GPU_FAULT
+    world.pass_time(20.0)
+    assert world.gpus(job) == ("GPU-1",)
+
+
+def test_memory_that_somebody_else_took_is_not_held_against_the_job() -> None:
+    world = World(gpus=1)
+    job = world.submit(max_retries=0)
+    world.start(job)
+    bob = "python (pid 7, bob) uses it"
+    world.tell(m.DevicesObserved(time=world.now, devices=(device(0, foreign=bob),)))
+    world.end(
+        job, ranks=(m.RankEnd(rank=0, exit_code=1, error="torch.OutOfMemoryError: CUDA out of memory"),)
+    )
+    assert world.attempts[job, 1].reason is EndReason.GPU_MEMORY_TAKEN
+    world.pass_time(3600.0)
+    assert world.where(job) is JobState.QUEUED, "until there is room"
+    world.tell(m.DevicesObserved(time=world.now, devices=(device(0),)))
+    assert (world.where(job), world.state.jobs[job].retries) == (JobState.STARTING, 0)

@@ -465,3 +465,25 @@ def test_signs_of_a_driver(tmp_path: Path) -> None:
     assert not driver_present({"LD_LIBRARY_PATH": f"/nonexistent:{tmp_path}"}, tmp_path)
     (tmp_path / "libnvidia-ml.so.1").touch()
     assert driver_present({"LD_LIBRARY_PATH": f"/nonexistent:{tmp_path}"}, tmp_path)
+
+
+# ---------------------------------------------------------------- health
+
+
+async def test_errors_of_the_driver_come_with_the_next_sample_and_once(standin: Standin) -> None:
+    standin.say(gpu(0, xid=0), gpu(1, xid=0))
+    async with inventory_of(standin) as inventory:
+        await sampled(inventory, lambda samples: len(samples) == 2)
+        standin.say(gpu(0, xid=0), gpu(1, xid=79))
+        _, bad = await sampled(inventory, lambda samples: samples[1].xids)
+        assert bad.xids == (79,)
+        _, after = await sampled(inventory, lambda samples: not samples[1].xids)
+        assert after.xids == ()
+
+
+async def test_memory_errors_are_counted(standin: Standin) -> None:
+    standin.say(gpu(0, uncorrected=3, remap_failed=1), gpu(1))
+    async with inventory_of(standin) as inventory:
+        zero, one = await sampled(inventory, lambda samples: len(samples) == 2)
+    assert (zero.uncorrected, zero.remap_failed) == (3, True)
+    assert (one.uncorrected, one.remap_failed, one.xids) == (None, False, ())

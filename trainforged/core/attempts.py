@@ -7,6 +7,7 @@ import msgspec
 from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
 from trainforged.core.endings import end, stop
+from trainforged.core.gpus import set_aside
 from trainforged.core.judgement import Verdict, judge
 from trainforged.core.leases import attempt_record, release
 from trainforged.core.lifecycle import Trigger, move
@@ -89,17 +90,16 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     if job is None or lease is None:
         return _stale(event.job, event.attempt)
     job = _reached(job, event.position)
-    verdict = judge(job, event.end, event.jitter, lease.gpus)
+    how = _with_gpus(draft, lease, event.end)
+    verdict = judge(job, how, event.jitter, lease.gpus)
     started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
     spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0
     draft.put_attempt(
-        attempt_record(
-            lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=event.end
-        )
+        attempt_record(lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=how)
     )
     draft.put_lease(replace(lease, releasing=True))
     for uuid, why in verdict.faulty.items():
-        _set_aside(draft, event.time, uuid, why)
+        set_aside(draft, event.time, uuid, why)
     draft.order(release(lease))
     job = replace(
         job,
@@ -124,6 +124,14 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     _follow(draft, job, event.time, event.end.ended_at, verdict)
     draft.reschedule = True
     return m.Accepted(jobs=(job.id,))
+
+
+def _with_gpus(draft: Draft, lease: m.Lease, how: m.AttemptEnd) -> m.AttemptEnd:
+    """With what is known of the GPUs it held."""
+    held = [device for uuid in lease.gpus if (device := draft.device(uuid)) is not None]
+    foreign = {device.uuid: device.foreign for device in held if device.foreign}
+    faults = {device.uuid: why for device in held if (why := device.missing or device.set_aside)}
+    return replace(how, foreign=how.foreign | foreign, faults=how.faults | faults)
 
 
 def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Verdict) -> None:
@@ -167,16 +175,9 @@ def lease_released(draft: Draft, event: m.LeaseReleased) -> m.Reply:
         return _stale(event.job, event.attempt)
     draft.end_lease(event.job)
     for uuid, why in event.stuck.items():
-        _set_aside(draft, event.time, uuid, why)
+        set_aside(draft, event.time, uuid, why)
     draft.reschedule = True
     return m.Accepted(jobs=(event.job,))
-
-
-def _set_aside(draft: Draft, time: float, uuid: str, why: str) -> None:
-    device = draft.device(uuid)
-    if device is not None:
-        draft.put_device(replace(device, set_aside=why))
-        draft.note(time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)
 
 
 def _current(draft: Draft, job_id: int, attempt: int) -> m.Job | None:

@@ -54,6 +54,19 @@ def undrain_requested(draft: Draft, event: m.UndrainRequested) -> m.Reply:
     )
 
 
+def gpu_faulted(draft: Draft, event: m.GpuFaulted) -> m.Reply:
+    set_aside(draft, event.time, event.uuid, event.message)
+    return m.Accepted()
+
+
+def set_aside(draft: Draft, time: float, uuid: str, why: str) -> None:
+    """Give the GPU out no more, until somebody who has looked at it says so."""
+    device = draft.device(uuid)
+    if device is not None and device.set_aside != why:
+        draft.put_device(replace(device, set_aside=why))
+        draft.note(time, "gpu_set_aside", f"GPU {device.index} set aside: {why}", gpu=uuid)
+
+
 def _change_device(draft: Draft, time: float, uuid: str, type: str, words: str, **fields: Any) -> m.Reply:
     device = draft.device(uuid)
     if device is None:

@@ -262,6 +262,13 @@ class DevicesObserved(Event, frozen=True, kw_only=True):
     devices: tuple[Device, ...]
 
 
+class GpuFaulted(Event, frozen=True, kw_only=True):
+    """The GPU cannot be trusted any more. Who holds it keeps it; it is not given out again."""
+
+    uuid: str
+    message: str
+
+
 class DrainRequested(Event, frozen=True, kw_only=True):
     uuid: str
     reason: str = "drained"

@@ -13,6 +13,7 @@ from trainforged.core.state import State
 from trainforged.daemon.engine import Engine
 from trainforged.devices.clear import gpus_clear, unexplained
 from trainforged.devices.feed import Feed
+from trainforged.devices.health import fault
 from trainforged.devices.inventory import Inventory, Sample, is_simulated
 from trainforged.devices.observe import EXCLUDED, observe
 from trainforged.web.live import Live
@@ -42,6 +43,7 @@ class DeviceWatch:
         self._clock = clock
         self._told: tuple[m.Device, ...] | None = None
         self._mine: frozenset[int] = frozenset()  # pids on GPUs that are ours
+        self._before: dict[str, Sample] = {}
         self._expected: dict[str, int] = {}  # bytes in use that were there before the lease
 
     # ---- loops
@@ -68,6 +70,7 @@ class DeviceWatch:
                 self._assign()
                 if any(sample.processes for sample in self.feed.latest):
                     self._mine = frozenset(await self._ours())
+                self._tell_faults()
                 self._tell_changes()
                 if self._live.watched:
                     self._live.gpus(self.gpus())
@@ -103,6 +106,14 @@ class DeviceWatch:
         if devices != self._told:
             self._told = devices
             self._engine.tell(m.DevicesObserved(time=self._clock(), devices=devices))
+
+    def _tell_faults(self) -> None:
+        for sample in self.feed.latest:
+            why = None if sample.stale else fault(sample, self._before.get(sample.uuid))
+            if why is not None:
+                self._engine.tell(m.GpuFaulted(time=self._clock(), uuid=sample.uuid, message=why))
+            if not sample.stale:
+                self._before[sample.uuid] = sample
 
     def _observed(self) -> tuple[m.Device, ...]:
         leased = frozenset(self._leased())

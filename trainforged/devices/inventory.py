@@ -34,6 +34,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     power_limit: float | None = None
     processes: tuple[GpuProcess, ...] = ()
     mig: bool = False  # divided into instances
+    xids: tuple[int, ...] = ()  # the driver's errors since the last sample
+    uncorrected: int | None = None  # memory errors that ECC could not correct, since the driver was loaded
+    remap_failed: bool = False  # the GPU has no spare memory rows left for bad ones
     lost: str | None = None  # why it cannot be used: it, or the whole driver, does not answer
     stale: bool = False  # not new: what was true when it last answered
 

@@ -23,6 +23,8 @@ LOST = {
     28: "it is gone",  # NVML_ERROR_GPU_NOT_FOUND, which older bindings do not name
 }
 
+UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+LARGEST_COUNT = 2**40
 LARGEST_PID = 2**22  # the kernel's own limit
 
 # (kind, ways to ask, newest first). A process in several lists is a compute process: the last list wins.
@@ -73,6 +75,7 @@ def _figures(handle: Any, index: int, uuid: str) -> Sample:
     total, used = _memory(handle)
     rates = ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
     pci = ask(pynvml.nvmlDeviceGetPciInfo, handle)
+    remapped = ask(pynvml.nvmlDeviceGetRemappedRows, handle)  # …, …, pending, failure
     mig = ask(pynvml.nvmlDeviceGetMigMode, handle)
     heat = ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
     return Sample(
@@ -88,6 +91,8 @@ def _figures(handle: Any, index: int, uuid: str) -> Sample:
         power_limit=_watts(ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
         processes=_processes(handle),
         mig=bool(mig and mig[0]),
+        uncorrected=_plausible(ask(pynvml.nvmlDeviceGetTotalEccErrors, handle, *UNCORRECTED), LARGEST_COUNT),
+        remap_failed=bool(remapped and remapped[3]),
     )
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 import pynvml
@@ -21,6 +22,7 @@ from trainforged.devices.nvml_figures import ask, read_gpu
 from trainforged.devices.wire import End, Line, Order
 
 PR_SET_PDEATHSIG = 1
+MOST_EVENTS = 64  # taken in one round
 
 PROBLEMS = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver is installed (libnvidia-ml.so.1 was not found)",
@@ -38,6 +40,7 @@ class Library:
         pynvml.nvmlInit()
         self.driver: str | None = ask(pynvml.nvmlSystemGetDriverVersion)
         self.count = 0
+        self._events = Events()
         self._path = _mapped("libnvidia-ml.so")
         self._file = _identity(self._path)
 
@@ -47,10 +50,53 @@ class Library:
 
     def read(self, order: Order) -> Iterator[Line]:
         self.count = pynvml.nvmlDeviceGetCount()
+        self._events.collect()
         for index in range(self.count):
             if index not in order.skip:
                 yield Line(at=index)
-                yield Line(sample=read_gpu(index))
+                self._events.register(index)
+                sample = read_gpu(index)
+                xids = self._events.take(sample.uuid)
+                yield Line(sample=msgspec.structs.replace(sample, xids=xids) if xids else sample)
+
+
+class Events:
+    """The driver's critical errors (XIDs), by GPU. Where the driver has no events there are none."""
+
+    def __init__(self) -> None:
+        self._set: Any = _quietly(pynvml.nvmlEventSetCreate)
+        self._registered: set[int] = set()
+        self._xids: dict[str, list[int]] = {}
+
+    def register(self, index: int) -> None:
+        """Once for each GPU."""
+        if self._set is None or index in self._registered:
+            return
+        self._registered.add(index)
+        handle = _quietly(pynvml.nvmlDeviceGetHandleByIndex, index)
+        if handle is not None:
+            _quietly(pynvml.nvmlDeviceRegisterEvents, handle, pynvml.nvmlEventTypeXidCriticalError, self._set)
+
+    def collect(self) -> None:
+        """What has happened up to now. Does not wait."""
+        for _ in range(MOST_EVENTS):
+            event = _quietly(pynvml.nvmlEventSetWait_v2, self._set, 0) if self._set is not None else None
+            if event is None:  # a time-out: nothing more
+                return
+            uuid = _quietly(pynvml.nvmlDeviceGetUUID, event.device)
+            if uuid is not None and event.eventType == pynvml.nvmlEventTypeXidCriticalError:
+                self._xids.setdefault(uuid, []).append(int(event.eventData))
+
+    def take(self, uuid: str) -> tuple[int, ...]:
+        return tuple(self._xids.pop(uuid, ()))
+
+
+def _quietly(query: Callable[..., Any], *arguments: Any) -> Any:
+    """What the driver answers; None where it cannot, for whatever reason: figures tell of a lost GPU."""
+    try:
+        return query(*arguments)
+    except (pynvml.NVMLError, UnicodeDecodeError):
+        return None
 
 
 def serve(orders: Iterable[bytes], send: Callable[[Line], object]) -> None:

@@ -12,6 +12,8 @@
                                     hang = 1: the query does not return, until it is 0 again; a file
                                     beside the ini file, with ".hung" after its name, tells that one hangs
                                     crash = 1: a segmentation fault
+                                    xid = N: an error that is told once for each change of it
+                                    uncorrected = count, remap_failed = 0 or 1
 
    A figure that is left out is not supported. */
 #include <signal.h>
@@ -178,6 +180,50 @@ API nvmlDeviceGetMigMode(void *gpu, unsigned *now, unsigned *pending)
 {
     *pending = 0;
     return figure(gpu, "Mig", "mig", now);
+}
+API nvmlDeviceGetTotalEccErrors(void *gpu, unsigned type, unsigned counter, u64 *out)
+{
+    unsigned count = 0;
+    int code = type == 1 && counter == 0 ? figure(gpu, "Ecc", "uncorrected", &count) : INVALID;
+    *out = count;
+    return code;
+}
+API nvmlDeviceGetRemappedRows(void *gpu, unsigned *corrected, unsigned *bad, unsigned *pending, unsigned *failed)
+{
+    *corrected = *bad = *pending = 0;
+    return figure(gpu, "Remapped", "remap_failed", failed);
+}
+
+/* Events: one set, and all GPUs that were registered with it. */
+typedef struct { void *gpu; u64 type, data; unsigned instance, compute; } event_t;
+enum { XID = 8, TIMEOUT = 10, MOST = 64 };
+static long told[MOST];
+static int registered[MOST];
+API nvmlEventSetCreate(void **set) { return *set = told, OK; }
+API nvmlEventSetFree(void *set) { return (void)set, OK; }
+API nvmlDeviceRegisterEvents(void *gpu, u64 types, void *set)
+{
+    (void)set;
+    if (number(section_of(gpu), "xid", -1) < 0)
+        return NOT_SUPPORTED;
+    registered[((size_t)gpu - 1) % MOST] = types == XID;
+    return enter(gpu, "Events");
+}
+API nvmlEventSetWait_v2(void *set, event_t *out, unsigned milliseconds)
+{
+    (void)set, (void)milliseconds;
+    for (size_t i = 0; i < MOST; i++) {
+        void *gpu = (void *)(i + 1);
+        long xid = registered[i] ? number(section_of(gpu), "xid", 0) : told[i];
+        if (xid == told[i])
+            continue;
+        told[i] = xid;
+        if (!xid)
+            continue;
+        *out = (event_t){gpu, XID, (u64)xid, ~0U, ~0U};
+        return OK;
+    }
+    return TIMEOUT;
 }
 API nvmlDeviceGetComputeRunningProcesses_v3(void *gpu, unsigned *count, process_t *out)
 {
