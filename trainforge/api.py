@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -79,20 +79,38 @@ class ShellState(msgspec.Struct, frozen=True, kw_only=True):
     root: str | None = None  # the project's root, for `project.link`
 
 
-class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/jobs`: one of these or a list. Exactly one of `workdir` and `files` is given.
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes a job. Exactly one of `workdir` and `files` is given.
 
     `spec` has the job file's form and is checked by the daemon (`trainforge.jobfile.checks`).
     """
 
     spec: dict[str, Any]
-    request_id: str
     workdir: str | None = None
     files: tuple[FileEntry, ...] | None = None
     shell: ShellState = ShellState()
     git: Git | None = None
     hold: bool = False
     resume_from: int | None = None  # id of the job whose newest checkpoint is the start
+
+
+class SubmitRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/jobs`: one of these or a list."""
+
+    request_id: str
+
+
+class SweepJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One job of a sweep. `spec` is laid over the sweep's as a JSON merge patch (RFC 7396)."""
+
+    request_id: str
+    spec: dict[str, Any] = {}
+
+
+class SweepRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/sweeps`: many jobs that share files, shell and most of their `spec`."""
+
+    jobs: Annotated[tuple[SweepJob, ...], msgspec.Meta(min_length=1, max_length=10_000)]
 
 
 class MissingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

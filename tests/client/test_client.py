@@ -11,7 +11,7 @@ import pytest
 
 from tests.client.daemon import Daemon
 from tests.shell.fake_service import UUID
-from trainforge.api import ErrorCode, FileEntry, RetryRequest, SubmitRequest
+from trainforge.api import ErrorCode, FileEntry, RetryRequest, SubmitRequest, SweepJob, SweepRequest
 from trainforge.client.client import ApiError, Client, NoDaemon
 from trainforge.states import JobState
 from trainforged.web.app import TABLE
@@ -39,6 +39,10 @@ def test_jobs_from_submission_to_removal(client: Client, daemon: Daemon) -> None
     assert client.submit(request("one")).id == 1
     assert [job.id for job in client.submit_all([request("two"), request("three")])] == [2, 3]
     assert client.submit_all([]) == ()
+    same = SweepJob(request_id="three")
+    named = SweepJob(request_id="other", spec={"project": {"name": "other"}})
+    swept = SweepRequest(spec={"project": {"name": "three"}}, workdir="/w", jobs=(same, named))
+    assert [(job.id, job.name) for job in client.submit_sweep(swept)] == [(3, "three"), (4, "other")]
     shown = client.job(1)
     assert shown.attempts is not None
     assert shown.attempts[0].gpus == (UUID,)
@@ -50,7 +54,7 @@ def test_jobs_from_submission_to_removal(client: Client, daemon: Daemon) -> None
     assert client.cancel(1).state == JobState.CANCELLED
     client.cancel(2, now=True)
     assert daemon.service.history[-1].type == "cancelled_now"
-    assert client.retry(1, RetryRequest(request_id="again")).id == 4
+    assert client.retry(1, RetryRequest(request_id="again")).id == 5
     assert client.remove(1, keep="best").id == 1
     assert daemon.service.history[-1].type == "job_removed_but_best"
     assert client.prune(60, dry_run=True).jobs == (2,)
@@ -179,6 +183,12 @@ def test_names_travel_as_they_are(client: Client, daemon: Daemon, name: str) -> 
         client.drain(name)
 
     assert asked == [name]
+
+
+def test_an_empty_filter_is_no_filter_to_be_left_out(client: Client) -> None:
+    for wanted in ({"name": ""}, {"user": ""}):
+        with pytest.raises(ApiError, match="length >= 1"):
+            client.jobs(**wanted)
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

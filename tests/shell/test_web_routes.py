@@ -234,3 +234,65 @@ async def test_figures_for_prometheus(api: Api) -> None:
     assert 'trainforge_http_requests_total{method="GET",route="/v1/jobs/{id}",status="404"} 1' in lines
     assert not any("power_watts" in line for line in lines)  # this GPU cannot say
     assert lines.count("# TYPE trainforge_jobs gauge") == 1
+
+
+@pytest.mark.parametrize("folder", ["", "w", "./w", "/w\0/x", "\0"])
+async def test_a_folder_that_cannot_be_one_is_refused(api: Api, folder: str) -> None:
+    for target, body in (
+        ("/v1/jobs", submission(workdir=folder)),
+        ("/v1/jobs", [submission("good"), submission("bad", workdir=folder)]),
+        ("/v1/sweeps", {"spec": {}, "workdir": folder, "jobs": [{"request_id": "a"}]}),
+    ):
+        answer = await api.ask("POST", target, body)
+        assert (answer.status, answer.code) == (400, "invalid_request")
+        assert "workdir: expected an absolute path" in answer.json["error"]["message"]
+    assert not api.service.all
+
+
+async def test_an_empty_filter_does_not_mean_all_jobs(api: Api) -> None:
+    await submit(api)
+    for query in ("name=", "user="):
+        answer = await api.ask("GET", f"/v1/jobs?{query}")
+        assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+async def test_a_sweep_states_once_what_its_jobs_share(api: Api) -> None:
+    asked: list[Any] = []
+    submit_all = api.service.submit
+
+    async def spy(requests: Any) -> Any:
+        asked.extend(requests)
+        return await submit_all(requests)
+
+    api.service.submit = spy  # type: ignore[method-assign]
+    body = {
+        "spec": {"project": {"name": "grid"}, "environment": {"env": {"LR": "1", "SEED": "0"}}},
+        "workdir": "/w", "hold": True,
+        "jobs": [
+            {"request_id": "a"},
+            {"request_id": "b", "spec": {"environment": {"env": {"LR": "2"}}}},
+            {"request_id": "c", "spec": {"environment": {"env": {"SEED": None}}}},
+        ],
+    }  # fmt: skip
+    answer = await api.ask("POST", "/v1/sweeps", body)
+    assert answer.status == 201
+    assert [(job["id"], job["state"]) for job in answer.json] == [(1, "held"), (2, "held"), (3, "held")]
+    assert [(request.request_id, request.workdir) for request in asked] == [
+        ("a", "/w"),
+        ("b", "/w"),
+        ("c", "/w"),
+    ]
+    assert [request.spec["environment"]["env"] for request in asked] == [
+        {"LR": "1", "SEED": "0"}, {"LR": "2", "SEED": "0"}, {"LR": "1"},
+    ]  # fmt: skip
+
+
+async def test_a_sweep_has_jobs_and_not_too_many(api: Api) -> None:
+    shared = {"spec": {"project": {"name": "grid"}}, "workdir": "/w"}
+    many = [{"request_id": str(number)} for number in range(10_001)]
+    for jobs in ([], many):
+        answer = await api.ask("POST", "/v1/sweeps", {**shared, "jobs": jobs})
+        assert (answer.status, answer.code) == (400, "invalid_request")
+    swelling = {"spec": {"x": "x" * 30_000}, "workdir": "/w", "jobs": many[:10_000]}
+    assert (await api.ask("POST", "/v1/sweeps", swelling)).status == 413
+    assert not api.service.all

@@ -55,6 +55,7 @@ from trainforge.api import (
     RetryRequest,
     StatusAnswer,
     SubmitRequest,
+    SweepRequest,
     UpdateRequest,
 )
 from trainforge.client.http1 import LOST
@@ -72,16 +73,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SILENCE = 45.0  # seconds: three heartbeats of an event stream
 HASHES_AT_ONCE = 50_000
+SWEEP = 600.0  # seconds; ten thousand jobs of a large project take a minute
 
 
 class Client:
     """`socket` None: the daemon is looked for (`trainforge.client.sockets`). Times are in seconds:
-    `timeout` for each answer, `patience` for a daemon that has answered before and is away."""
+    `timeout` for each answer, `patience` for a daemon that has answered before and is away. `on_silence`
+    is called with the daemon's pid when an answer is three seconds late."""
 
     def __init__(
-        self, socket: str | os.PathLike[str] | None = None, timeout: float = 30.0, patience: float = 5.0
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        timeout: float = 30.0,
+        patience: float = 5.0,
+        on_silence: Callable[[int], None] | None = None,
     ) -> None:
-        self._transport = Transport(None if socket is None else Path(socket), timeout, patience)
+        path = None if socket is None else Path(socket)
+        self._transport = Transport(path, timeout, patience, on_silence)
 
     def __enter__(self) -> Client:
         return self
@@ -108,6 +116,10 @@ class Client:
         """Queue all of them, or none."""
         return self._ask("POST", "/v1/jobs", tuple[JobView, ...], requests) if requests else ()
 
+    def submit_sweep(self, request: SweepRequest) -> tuple[JobView, ...]:
+        """Queue jobs that share most, all or none; in the order of `request.jobs`."""
+        return self._ask("POST", "/v1/sweeps", tuple[JobView, ...], request, timeout=SWEEP)
+
     def job(self, job: int) -> JobView:
         """One job whole, with its attempts and its spec."""
         return self._ask("GET", f"/v1/jobs/{job}", JobView)
@@ -122,7 +134,8 @@ class Client:
         cursor: str | None = None,
     ) -> JobList:
         """One page of jobs; `name` may be a glob pattern, `cursor` is the `next` of another page."""
-        query = {"state": ",".join(states), "user": user, "name": name, "limit": limit, "cursor": cursor}
+        state = ",".join(states) or None
+        query = {"state": state, "user": user, "name": name, "limit": limit, "cursor": cursor}
         return self._ask("GET", _target("/v1/jobs", query), JobList)
 
     def all_jobs(
@@ -296,9 +309,18 @@ class Client:
 
     # ------------------------------------------------------------ how
 
-    def _ask(self, method: str, target: str, type: type[T], body: object = None, *, again: bool = True) -> T:
+    def _ask(
+        self,
+        method: str,
+        target: str,
+        type: type[T],
+        body: object = None,
+        *,
+        again: bool = True,
+        timeout: float | None = None,
+    ) -> T:
         encoded = None if body is None else msgspec.json.encode(body)
-        request = Request(method, target, lambda: encoded, again=again)
+        request = Request(method, target, lambda: encoded, again=again, timeout=timeout)
         return msgspec.json.decode(self._checked(self._transport.ask(request)).body, type=type)
 
     def _checked(self, answer: Answer) -> Answer:
@@ -342,6 +364,7 @@ def _events(job: int | None) -> str:
 
 
 def _target(path: str, query: dict[str, Any]) -> str:
-    """Parameters that are None or empty are left out."""
-    given = {k: str(v).lower() if v is True else v for k, v in query.items() if v not in (None, "", [])}
+    """Parameters that are None or without an entry are left out. An empty text is not nothing: it is sent,
+    and refused."""
+    given = {k: str(v).lower() if v is True else v for k, v in query.items() if v not in (None, [])}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path

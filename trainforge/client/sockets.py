@@ -25,11 +25,13 @@ SYSTEM_SOCKET = Path("/run/trainforge") / NAME
 class NoDaemon(Exception):
     """No daemon answers, or it went away before it had answered.
 
-    `tried` holds each socket's path and what was wrong with it.
+    `tried` holds each socket's path and what was wrong with it. `silent` is the pid of a daemon that
+    listens and says nothing.
     """
 
-    def __init__(self, tried: Mapping[Path, str]) -> None:
+    def __init__(self, tried: Mapping[Path, str], silent: int | None = None) -> None:
         self.tried = dict(tried)
+        self.silent = silent
         places = "; ".join(f"{path}: {problem}" for path, problem in self.tried.items())
         super().__init__(f"no daemon answers ({places})")
 
@@ -96,7 +98,7 @@ def _not_ours(sock: socket.socket, place: Path) -> str | None:
     folder: in this shell it is the right one only if it keeps this shell's state folder.
     """
     folder = home.state_dir()
-    if _peer(sock) == home.holder(folder):
+    if peer(sock) == home.holder(folder):
         return None
     if home.has_unfinished_jobs(folder):
         return f"a daemon other than that of your unfinished jobs in {folder}"
@@ -105,7 +107,7 @@ def _not_ours(sock: socket.socket, place: Path) -> str | None:
     return None
 
 
-def _peer(sock: socket.socket) -> int:
+def peer(sock: socket.socket) -> int:
     """The pid of the process that listens; see `struct ucred` in unix(7)."""
     found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(found[:4], sys.byteorder, signed=True)

@@ -16,19 +16,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainforge.client.http1 import LOST, Body, Connection, CutOff
-from trainforge.client.sockets import NoDaemon, connect
+from trainforge.client.sockets import NoDaemon, connect, peer
 
 PAUSE = 0.02  # seconds between two tries
+SILENT = 3.0  # seconds
 
 
 class Request(NamedTuple):
-    """`body` makes the body anew for each try; `length` is its size where it is not bytes."""
+    """`body` makes the body anew for each try; `length` is its size where it is not bytes. `timeout`:
+    seconds until its answer, where those of the transport are too few."""
 
     method: str
     target: str
     body: Callable[[], Body | None] = lambda: None
     length: int | None = None
     again: bool = True
+    timeout: float | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -43,12 +46,21 @@ class Answer(NamedTuple):
 
 class Transport:
     """Not to be shared between threads. `timeout` bounds each wait for the daemon; `patience` is
-    how long a daemon that has answered before may be away."""
+    how long a daemon that has answered before may be away. `on_silence` is called with the daemon's pid
+    when an answer has not begun after `SILENT` seconds; it is waited for all the same."""
 
-    def __init__(self, path: Path | None, timeout: float, patience: float) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        timeout: float,
+        patience: float,
+        on_silence: Callable[[int], None] | None = None,
+    ) -> None:
         self.path = path  # once a daemon was found, it stays with that one
         self.timeout = timeout
         self.patience = patience
+        self.on_silence = on_silence
+        self._peer: int | None = None
         self._met = False
         self._kept: Connection | None = None
 
@@ -70,6 +82,7 @@ class Transport:
         connection = self._connect()
         try:
             connection.send("GET", target, headers, None)
+            self._listen(connection)
             status = connection.receive().status
             connection.sock.settimeout(timeout)
         except LOST as error:
@@ -82,11 +95,12 @@ class Transport:
         if kept is not None:
             kept.close()
 
-    def lost(self, error: Exception) -> NoDaemon:
+    def lost(self, error: Exception, timeout: float | None = None) -> NoDaemon:
         """What to raise when the daemon went away."""
         assert self.path is not None
         if isinstance(error, TimeoutError):
-            return NoDaemon({self.path: f"it has not answered within {self.timeout:g} s"})
+            seconds = timeout or self.timeout
+            return NoDaemon({self.path: f"it has not answered within {seconds:g} s"}, self._peer)
         return NoDaemon({self.path: "it went away before it had answered"})
 
     def _ask_until_answered(self, request: Request) -> Answer:
@@ -101,7 +115,7 @@ class Transport:
             except LOST as error:
                 late = give_up is not None and time.monotonic() > give_up
                 if late or isinstance(error, TimeoutError) or not request.again:
-                    raise self.lost(error) from error
+                    raise self.lost(error, request.timeout) from error
             give_up = give_up or time.monotonic() + self.patience
             time.sleep(PAUSE)
 
@@ -111,6 +125,7 @@ class Transport:
             with contextlib.suppress(CutOff):
                 connection.send(request.method, request.target, request.headers, request.body())
             # An answer may be there even if not all was taken: a refusal.
+            self._listen(connection, request.timeout)
             head = connection.receive()
             body = connection.read_all()
         except BaseException:
@@ -131,14 +146,29 @@ class Transport:
     def _connect(self) -> Connection:
         sock, self.path = connect(self.path, self.timeout)
         self._met = True
+        self._peer = peer(sock)
         return Connection(sock)
+
+    def _listen(self, connection: Connection, timeout: float | None = None) -> None:
+        """Say so where nothing is heard for a while, of a daemon that hangs or has much to do; what is left
+        of the time is the socket's."""
+        left = timeout or self.timeout
+        told = self.on_silence
+        if told and self._peer and left > SILENT and not _readable(connection.sock, SILENT):
+            told(self._peer)
+            left -= SILENT
+        connection.sock.settimeout(left)
 
 
 def _is_closed(sock: socket.socket) -> bool:
     """Between requests nothing is to be read, unless it is the end."""
+    return _readable(sock, 0)
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(seconds * 1000))
 
 
 class Stream:

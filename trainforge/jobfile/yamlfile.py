@@ -16,6 +16,7 @@ import yaml
 
 from trainforge.jobfile.mistakes import Mistakes, Place, SpecError, expected, printable, refusal
 from trainforge.jobfile.tree import DEEPEST, Entry, Fields, Items, Node, Scalar, Tree, describe, repeat
+from trainforge.project.regular import open_regular
 
 LARGEST = 256 * 1024  # bytes; PyYAML without libyaml still reads that in half a second
 MOST_VALUES = 20_000  # with every alias counted as often as it is used
@@ -36,7 +37,7 @@ _HINTS = {
 def read_file(file: str) -> Tree:
     """The tree of a YAML file whose root is a map. Raises SpecError where it cannot be read."""
     try:
-        with open(file, "rb") as stream:
+        with open_regular(file) as stream:
             data = stream.read(LARGEST + 1)
     except OSError as error:
         raise refusal(f"cannot be read: {error.strerror}", Place(file=file)) from None

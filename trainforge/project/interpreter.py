@@ -18,6 +18,7 @@ import msgspec
 
 from trainforge.project import caches
 from trainforge.project.processes import Process
+from trainforge.project.regular import open_regular
 
 _PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
 _TIMEOUT = 20.0  # seconds; a cold cache of a network file system is slow
@@ -88,8 +89,8 @@ def _pyenv_versions(pyenv: str, environ: Mapping[str, str], cwd: str) -> list[st
         folders.append(os.path.dirname(folders[-1]))
     for path in [*(f"{folder}/.python-version" for folder in folders), f"{pyenv}/version"]:
         try:
-            with open(path, encoding="utf-8") as file:
-                return file.read().split()
+            with open_regular(path) as file:
+                return file.read().decode().split()
         except (OSError, UnicodeError):
             continue
     return []

@@ -7,6 +7,7 @@ is only read, never refreshed on disk.
 from __future__ import annotations
 
 import os
+import stat
 
 import msgspec
 
@@ -15,6 +16,9 @@ from trainforge.project.processes import Finished, Process
 
 _LIST = ("ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard")
 _STATUS = ("status", "-z", "--porcelain=v2", "--branch", "--untracked-files=no", "--", ".")
+
+_READ = (".gitignore", ".gitattributes")  # by git itself, which would wait for a FIFO for ever
+_PATIENCE = 120.0  # seconds for git; a large work tree on a network file system is slow
 
 # What a hook or an alias that runs us has set for its own repository.
 _FOREIGN = frozenset(
@@ -57,11 +61,16 @@ def has_git(folder: str) -> bool:
 
 def read_worktree(folder: str) -> Worktree:
     """Ask git. Raises NoGit or GitError."""
+    for name in _READ:
+        path = f"{folder}/{name}"
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise GitError(f"{name} is not a regular file")
     try:
         listing, status = _start(folder, _LIST), _start(folder, _STATUS)
     except FileNotFoundError:
         raise NoGit("git is not installed, so its ignore rules were not applied") from None
-    listed, stood = _check(listing.finish()), _check(status.finish())
+    done = [process.finish(_PATIENCE) for process in (listing, status)]
+    listed, stood = map(_check, done)
     tracked, untracked = _parse_listing(listed.output)
     commit, changed = _parse_status(stood.output)
     warnings = tuple(f"git: {line}" for line in listed.errors.splitlines())
@@ -72,7 +81,7 @@ def read_worktree(folder: str) -> Worktree:
 
 def read_nested(folder: str) -> list[str]:
     """Files of a repository inside the project, as git would take them. Raises GitError or NoGit."""
-    tracked, untracked = _parse_listing(_check(_start(folder, _LIST).finish()).output)
+    tracked, untracked = _parse_listing(_check(_start(folder, _LIST).finish(_PATIENCE)).output)
     return tracked + _worth(untracked)
 
 
@@ -83,7 +92,8 @@ def _start(folder: str, arguments: tuple[str, ...]) -> Process:
 
 
 def _check(done: Finished | None) -> Finished:
-    assert done is not None  # no timeout was set
+    if done is None:
+        raise GitError(f"git has not answered for {_PATIENCE:g} s")
     if done.code == 0:
         return done
     if "not a git repository" in done.errors:

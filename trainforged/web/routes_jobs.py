@@ -10,6 +10,7 @@ from trainforge.api import (
     CancelRequest,
     ErrorCode,
     JobList,
+    JobRequest,
     JobView,
     PathAnswer,
     PruneAnswer,
@@ -17,20 +18,27 @@ from trainforge.api import (
     RemoveRequest,
     RetryRequest,
     SubmitRequest,
+    SweepRequest,
     UpdateRequest,
 )
+from trainforge.jobfile.patches import patched
 from trainforge.states import JobState
 from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.limits import MIB
 from trainforged.web.routing import Call, Routes
 from trainforged.web.service import JobFilter
 
 routes = Routes()
 
 
+LARGEST_SWEEP = 256 * MIB  # bytes of specs, once they are laid out
+Filled = Annotated[str, msgspec.Meta(min_length=1)]  # an empty filter would mean all jobs
+
+
 class JobsQuery(msgspec.Struct, frozen=True, kw_only=True):
     state: tuple[JobState, ...] = ()
-    user: str | None = None
-    name: str | None = None  # may be a glob pattern
+    user: Filled | None = None
+    name: Filled | None = None  # may be a glob pattern
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     cursor: str | None = None
 
@@ -40,11 +48,37 @@ async def submit(
     call: Call[None, SubmitRequest | tuple[SubmitRequest, ...]],
 ) -> JobView | tuple[JobView, ...]:
     if isinstance(call.body, SubmitRequest):
+        _check_folder(call.body)
         (job,) = await call.service.submit([call.body])
         return job
     if not call.body:
         raise ApiProblem(ErrorCode.INVALID_REQUEST, "the list of jobs is empty")
+    for request in call.body:
+        _check_folder(request)
     return await call.service.submit(call.body)
+
+
+@routes.add("POST", "/v1/sweeps", "Queue jobs that share what is stated once, all or none", status=201)
+async def sweep(call: Call[None, SweepRequest]) -> tuple[JobView, ...]:
+    body = call.body
+    _check_folder(body)
+    if len(msgspec.json.encode(body.spec)) * len(body.jobs) > LARGEST_SWEEP:
+        raise ApiProblem(ErrorCode.TOO_LARGE, f"{len(body.jobs)} jobs with that large a spec are too much")
+    shared = {name: getattr(body, name) for name in JobRequest.__struct_fields__ if name != "spec"}
+    return await call.service.submit(
+        [
+            SubmitRequest(spec=patched(body.spec, job.spec), request_id=job.request_id, **shared)
+            for job in body.jobs
+        ]
+    )
+
+
+def _check_folder(request: JobRequest) -> None:
+    """Whether the folder exists is found out where the job starts: the daemon opens no path of a client."""
+    folder = request.workdir
+    if folder is not None and (not folder.startswith("/") or "\0" in folder):
+        message = f"workdir: expected an absolute path without NUL, found {folder[:200]!r}"
+        raise ApiProblem(ErrorCode.INVALID_REQUEST, message)
 
 
 @routes.add("GET", "/v1/jobs", "Jobs, newest first, a page at a time")
