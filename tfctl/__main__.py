@@ -3,19 +3,20 @@
 Only the module of the command at hand is imported: start-up is most of what a command costs. A
 module in `tfctl.commands` has `SUMMARY`, `arguments(parser)` and `run(args) -> exit code`.
 
-Exit codes: 0 done; 1 the job did not succeed; 2 wrong usage or a refused job file; 3 no daemon to
-talk to; 4 not allowed; 5 no such job.
+Exit codes: 0 done; 1 the job did not succeed, or output could not be written; 2 wrong usage or a refused
+job file; 3 no daemon to talk to; 4 not allowed; 5 no such job. What was done is 0 even if it could not
+be said.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from typing import Any
 
-from tfctl.failures import Failure, described, exit_code
+from tfctl.failures import UNSAID, Failure, described, exit_code
+from tfctl.output import OutputLost, guarded
 
 COMMANDS = {
     "init": "write a project that runs as it stands",
@@ -68,19 +69,25 @@ NOT_YET = ("yield", "dashboard")
 
 def main(argv: list[str] | None = None) -> int:
     """The program. Returns the exit code."""
-    args = sys.argv[1:] if argv is None else argv
+    with guarded():
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        except KeyboardInterrupt:
+            return 130
+
+
+def _run(args: list[str]) -> int:
     _load_msgspec()
     try:
-        code = _dispatch(args)
-        sys.stdout.flush()
+        code = _flushed(args)
     except Failure as failure:
         print(f"tfctl: {failure}", file=sys.stderr)
         return failure.code
+    except OutputLost as error:
+        print(f"tfctl: {error}", file=sys.stderr)
+        return UNSAID
     except BrokenPipeError:  # the reader has seen enough: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except KeyboardInterrupt:
-        return 130
     except Exception as error:
         code_of_error = exit_code(error)
         if code_of_error is None:
@@ -88,6 +95,13 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"tfctl: {line}" for line in described(error)), file=sys.stderr)
         return code_of_error
     return code
+
+
+def _flushed(args: list[str]) -> int:
+    try:
+        return _dispatch(args)
+    finally:  # argparse has written its help when it raises SystemExit
+        sys.stdout.flush()
 
 
 def _load_msgspec() -> None:

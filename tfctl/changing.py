@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tfctl.failures import exit_code
+from tfctl.output import of_what_is_done
 from tfctl.render.words import one_line
 from tfctl.selection import select
 from tfctl.session import with_daemon
@@ -31,7 +32,9 @@ def change_each(
                 print(f"tfctl: {refused(job, error)}", file=sys.stderr)
                 worst = max(worst, exit_code(error) or 0)
             else:
-                print(done(view) if done is not None else f"job {view.id} ({view.name}) {one_line(view.why)}")
+                text = done(view) if done is not None else f"job {view.id} ({view.name}) {one_line(view.why)}"
+                with of_what_is_done():
+                    print(text)
         return worst
 
     return with_daemon(args, each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+UNSAID = 1  # output could not be written
 USAGE, NO_DAEMON, NOT_ALLOWED, NO_SUCH_JOB = 2, 3, 4, 5
 
 
@@ -38,6 +39,8 @@ def described(error: Exception) -> list[str]:
     from trainforge.jobfile.mistakes import format_details
 
     details = getattr(error, "details", ())
+    if isinstance(error, NoDaemon) and error.silent is not None:
+        return [f"the daemon (pid {error.silent}) hangs or is stopped: {error}"]
     if isinstance(error, NoDaemon) and chosen_socket() is None:
         return [str(error), "to start one: tfctl daemon start"]
     return format_details(details) if details else [str(error)]

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfctl.output import to_terminal
+from tfctl.output import styled, to_terminal, write_bytes
 from tfctl.render.jobs import latest, position
-from tfctl.render.words import one_line
+from tfctl.render.words import one_line, visible
 from trainforge.api import JobProgress, JobView, Progress
 from trainforge.client.client import Client, NoDaemon
 from trainforge.states import JobState
@@ -62,8 +62,7 @@ class _Writer:
     """Bytes to standard output, as they are."""
 
     def __call__(self, data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_bytes(data)
 
 
 @contextlib.contextmanager
@@ -76,8 +75,9 @@ def _bar(job: int) -> Iterator[_Writer]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
-    console = Console(highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    console = Console(file=styled(), highlight=False)
+    figures = TextColumn("{task.fields[figures]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), figures)
     with Bars(*columns, console=console, transient=True) as bars, Client() as client:
         task = bars.add_task(f"job {job}", total=1.0, figures="waits")
         watch = client.watch(job=job)
@@ -101,7 +101,8 @@ def _figures(progress: Progress) -> str:
     from tfctl.render.figures import duration
 
     left = f"{duration(progress.eta)} left" if progress.eta is not None else ""
-    return "  ".join(part for part in (position(progress), latest(progress), progress.phase, left) if part)
+    parts = (position(progress), latest(progress), progress.phase, left)
+    return visible("  ".join(part for part in parts if part))
 
 
 class _Above(_Writer):

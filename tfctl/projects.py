@@ -12,13 +12,14 @@ import msgspec
 
 from tfctl.failures import Failure
 from tfctl.render.figures import counted, size
-from tfctl.targets import Target, spoken
+from tfctl.targets import Target, here, spoken
 from trainforge.client.client import Client
 from trainforge.jobfile.layers import Point
 from trainforge.jobfile.mistakes import Mistakes
 from trainforge.jobfile.tree import Fields, Tree, to_plain
 from trainforge.project.freeze import FileChanged, FreezeError, Frozen, FrozenTooLarge
 from trainforge.project.freeze import freeze as freeze_folder
+from trainforge.project.regular import open_regular
 from trainforge.spec import JobSpec
 
 TRIES = 3  # to freeze a project that is being written to
@@ -72,7 +73,7 @@ def python() -> str | None:
     """The interpreter that `python: current` means in this shell."""
     from trainforge.project.interpreter import current_python
 
-    return current_python(os.environ, os.getcwd())
+    return current_python(os.environ, here())
 
 
 def check_requirements(target: Target, spec: JobSpec) -> None:
@@ -86,8 +87,8 @@ def check_requirements(target: Target, spec: JobSpec) -> None:
     from trainforge.project.interpreter import missing_requirements
 
     try:
-        with open(os.path.join(target.root, path), encoding="utf-8") as file:
-            missing = missing_requirements(interpreter, file.read())
+        with open_regular(os.path.join(target.root, path)) as file:
+            missing = missing_requirements(interpreter, file.read().decode())
     except (OSError, UnicodeError) as error:
         raise Failure(f"training.requirements: {path} cannot be read: {error}") from None
     if missing:

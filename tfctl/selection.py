@@ -15,6 +15,7 @@ from trainforge.api import GpuView
 from trainforge.client.client import Client
 
 MOST = 100_000  # jobs that a range may span
+RANGE = re.compile(r"(\d+)-(\d+)", re.ASCII)
 
 
 def job_argument(parser: argparse.ArgumentParser, *, many: bool = True, optional: bool = False) -> None:
@@ -36,16 +37,17 @@ def select(client: Client, words: Sequence[str]) -> list[int]:
 
 def select_one(client: Client, word: str) -> int:
     """The one job that the word means; of several with that name, the latest."""
-    if re.fullmatch(r"\d+-\d+", word):
+    if RANGE.fullmatch(word):
         raise Failure(f"{word}: one job is needed here, not a range", USAGE)
     return next(iter(_expand(client, word, latest=True)))
 
 
 def _expand(client: Client, word: str, latest: bool = False) -> Iterable[int]:
-    if re.fullmatch(r"\d{1,18}", word):
+    _refuse_empty(word, "JOB")
+    if re.fullmatch(r"\d{1,18}", word, re.ASCII):
         return [int(word)]
-    if match := re.fullmatch(r"(\d{1,18})-(\d{1,18})", word):
-        return _range(client, word, int(match[1]), int(match[2]))
+    if match := RANGE.fullmatch(word):
+        return _range(client, word, match[1], match[2])
     limit = 1 if latest or word == "@" else 1000
     page = client.jobs(name=None if word == "@" else word, limit=limit)
     if not page.jobs:
@@ -54,9 +56,20 @@ def _expand(client: Client, word: str, latest: bool = False) -> Iterable[int]:
     return [job.id for job in page.jobs]
 
 
-def _range(client: Client, word: str, first: int, last: int) -> list[int]:
-    if last < first or last - first > MOST:
+def _refuse_empty(word: str, what: str) -> None:
+    """Mostly of a shell's variable that is not set: it does not mean all of them."""
+    if not word.strip():
+        raise Failure(f"{what}: expected one, found {word!r}: is a variable of your shell not set?", USAGE)
+
+
+def _range(client: Client, word: str, low: str, high: str) -> list[int]:
+    if max(len(low), len(high)) > 18:
+        raise Failure(f"{word[:80]}: numbers of jobs are not that large")
+    first, last = int(low), int(high)
+    if last < first:
         raise Failure(f"{word}: a range goes from a lower to a higher number")
+    if last - first >= MOST:
+        raise Failure(f"{word}: a range spans at most {MOST:,} numbers, this one {last - first + 1:,}")
     ids = [job.id for job in client.all_jobs() if first <= job.id <= last]
     if not ids:
         raise Failure(f"there are no jobs {word}", NO_SUCH_JOB)
@@ -76,6 +89,7 @@ def select_gpus(client: Client, words: Sequence[str]) -> list[GpuView]:
 
 
 def _gpu(gpus: Sequence[GpuView], word: str) -> GpuView:
+    _refuse_empty(word, "GPU")
     meant = [gpu for gpu in gpus if str(gpu.index) == word or gpu.uuid == word]
     meant = meant or [gpu for gpu in gpus if gpu.uuid.lower().startswith(word.lower())]
     if len(meant) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ def with_daemon(args: argparse.Namespace, use: Callable[[Client], T], *, submitt
     A daemon is started to submit, or while this user's state folder holds unfinished jobs; then
     `use` is called a second time, so it must not have changed anything before its first request.
     """
-    with Client() as client:
+    with Client(on_silence=_Silence()) as client:
         try:
             return use(client)
         except NoDaemon:
@@ -27,3 +28,15 @@ def with_daemon(args: argparse.Namespace, use: Callable[[Client], T], *, submitt
                 raise
             autostart.start()
             return use(client)
+
+
+class _Silence:
+    """Says once that the daemon is late with its answer."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, pid: int) -> None:
+        if not self._said:
+            print(f"note: the daemon (pid {pid}) has not answered for 3 s; waiting for it", file=sys.stderr)
+        self._said = True

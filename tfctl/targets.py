@@ -45,7 +45,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 def read_target(args: argparse.Namespace, words: Sequence[str], after: Sequence[int]) -> Target:
     """The target of `submit`; `words` stand behind `--`. Raises `Failure` and `SpecError`."""
     what, base = args.target, None
-    files, root = list(args.file), os.getcwd()
+    files, root = list(args.file), here()
     script = what is not None and what.endswith(".py") and not os.path.isdir(what)
     in_place = False
     if script:
@@ -65,6 +65,14 @@ def read_target(args: argparse.Namespace, words: Sequence[str], after: Sequence[
     over = _settings(args, [] if script else words, after, keep_requirements=not in_place)
     tree = load(files, base=base, over=over, sets=args.set, envs=args.env)
     return Target(tree=tree, root=root, in_place=in_place)
+
+
+def here() -> str:
+    """The current folder. Raises `Failure` where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise Failure(f"the current folder cannot be used ({error.strerror}); cd to another") from None
 
 
 def _existing(path: str) -> str:

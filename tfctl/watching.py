@@ -8,8 +8,9 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO, cast
 
-from tfctl.output import to_terminal
+from tfctl.output import Shown, styled, to_terminal
 from tfctl.session import with_daemon
 from trainforge.client.client import Client, NoDaemon
 
@@ -22,12 +23,12 @@ def watch(args: argparse.Namespace, show: Callable[[Client], int], interval: flo
         while True:
             text = io.StringIO()
             terminal = sys.stdout
-            with contextlib.redirect_stdout(_Like(text, terminal.isatty())):
+            with contextlib.redirect_stdout(Shown(cast(TextIO, _Like(text, terminal.isatty())))):
                 try:
                     with_daemon(args, show)
                 except NoDaemon as error:
                     print(f"{error}; waiting for it")
-            sys.stdout.write((CLEAR if to_terminal() else "") + text.getvalue())
+            styled().write((CLEAR if to_terminal() else "") + text.getvalue())
             sys.stdout.flush()
             time.sleep(interval)
     except KeyboardInterrupt:

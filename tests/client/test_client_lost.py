@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.client.daemon import Daemon
 from tests.support import wait_for
+from tfctl.failures import described
 from trainforge.api import EventView, JobView, SubmitRequest
 from trainforge.client.client import ApiError, Client, NoDaemon
 from trainforge.client.transport import Stream
@@ -56,6 +58,21 @@ def saying(path: Path, *answers: bytes) -> Iterator[list[bytes]]:
 
 def ok(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def test_a_daemon_that_says_nothing_is_told_of_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainforge.client.transport.SILENT", 0.05)
+    silent: list[int] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "d.sock"))
+        listener.listen()
+        with pytest.raises(NoDaemon, match=r"has not answered within 0\.2 s") as gone:
+            Client(tmp_path / "d.sock", timeout=0.2, on_silence=silent.append).status()
+    assert silent == [os.getpid()]
+    assert gone.value.silent == os.getpid()
+    assert described(gone.value)[0].startswith(f"the daemon (pid {os.getpid()}) hangs or is stopped: ")
 
 
 def test_the_connection_is_kept(daemon: Daemon) -> None:

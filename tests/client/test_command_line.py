@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.client.daemon import Daemon
 from tfctl.__main__ import main
+from trainforge.api import SubmitRequest
+from trainforge.client.client import Client
 
 JOB_FILE = """\
 project:
@@ -166,3 +173,101 @@ def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -
         "kept new/trainforge.yaml",
         "the project is ready; queue it with: tfctl submit new",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("cancel", "--now", ""), "JOB"), (("rm", ""), "JOB"), (("hold", " \t"), "JOB"),
+        (("status", ""), "JOB"),
+        (("submit", "--after", "", "--", "true"), "JOB"), (("logs", "\n"), "JOB"), (("drain", ""), "GPU"),
+        (("submit", "--resume-from", "", "--", "true"), "JOB"),
+    ],
+)  # fmt: skip
+def test_an_empty_word_is_not_all_of_them(
+    tfctl: Tfctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], what: str
+) -> None:
+    with Daemon(tmp_path / "d.sock") as daemon, Client(daemon.path) as client:
+        client.submit(SubmitRequest(spec={"project": {"name": "one"}}, request_id="a", workdir="/w"))
+        monkeypatch.setenv("TRAINFORGE_SOCKET", str(daemon.path))
+        assert tfctl.refused(*words).startswith(f"tfctl: {what}: expected one, found ")
+        assert [event.type for event in daemon.service.history] == ["job_submitted"]
+
+
+def test_a_range_says_what_is_wrong_with_it(
+    tfctl: Tfctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Daemon(tmp_path / "d.sock") as daemon:
+        monkeypatch.setenv("TRAINFORGE_SOCKET", str(daemon.path))
+        assert tfctl.refused("cancel", "1-99999999999").endswith(
+            "spans at most 100,000 numbers, this one 99,999,999,999"
+        )
+        assert tfctl.refused("cancel", "1-" + "9" * 30).endswith("numbers of jobs are not that large")
+        assert tfctl.refused("cancel", "9-1").endswith("a range goes from a lower to a higher number")
+
+
+def test_a_current_folder_that_is_gone_is_told_of(tfctl: Tfctl, project: Path) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    for words in (("submit", "--", "true"), ("submit",), ("init",)):
+        assert tfctl.refused(*words).startswith("tfctl: the current folder cannot be used")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tfctl: Tfctl, project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    irregular = "cannot be read: it is not a regular file"
+    assert tfctl.refused("submit", "-f", "pipe", "--", "make") == f"tfctl: pipe: {irregular}"
+    assert tfctl.refused("submit", "-f", "/dev/zero", "--", "make").endswith(irregular)
+    subprocess.run(["git", "init", "-q", str(project)], check=True)
+    os.mkfifo(project / ".gitignore")
+    assert tfctl.refused("submit", "--dry-run") == "tfctl: .gitignore is not a regular file"
+    (project / ".gitignore").unlink()
+    (project / "trainforge.yaml").unlink()
+    os.mkfifo(project / "trainforge.yaml")
+    assert tfctl.refused("submit").endswith(irregular)
+
+
+@pytest.mark.parametrize("streams", [">&-", ">/dev/full", "2>/dev/full", "<&- >&- 2>&-"])
+def test_a_stream_that_cannot_be_written_to(tmp_path: Path, streams: str) -> None:
+    """What is done counts, and is done once; a command that only shows something says that it could not."""
+    with Daemon(tmp_path / "d.sock") as daemon:
+
+        def run(words: str) -> tuple[int, str]:
+            line = f'exec "$0" -m tfctl {words} {streams}'
+            env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.path)}
+            done = subprocess.run(
+                ["sh", "-c", line, sys.executable], env=env, stderr=subprocess.PIPE, timeout=30, check=False
+            )
+            return done.returncode, done.stderr.decode()
+
+        full = streams == ">/dev/full"
+        told = "tfctl: standard output: No space left on device\n" * full
+        code, said = run("submit -- true")
+        assert (code, said.endswith(told), "Traceback" in said) == (0, True, False)
+        assert len(daemon.service.all) == 1
+        assert run("cancel 1") == (0, told)
+        assert run("status") == run("submit --help") == run("gpus --json") == (int(full), told)
+
+
+def test_the_largest_grid_is_taken(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every job's files, shell and settings on their own would be hundreds of MiB."""
+    for number in range(20):
+        (project / f"module_{number}.py").write_text(f"{number}\n")
+    values = ",".join(map(str, range(100)))
+    with Daemon(tmp_path / "d.sock") as daemon:
+        monkeypatch.setenv("TRAINFORGE_SOCKET", str(daemon.path))
+        monkeypatch.setenv("A_LONG_ONE", "x" * 10_000)
+        words = ["submit", "--set", "resources.gpu=1", "--sweep", f"A={values}", "--sweep", f"B={values}"]
+        assert main(words) == 0
+        assert len(daemon.service.all) == 10_000
+    assert capsys.readouterr().out.splitlines()[-1] == "submitted job 10000 (shapes): A=99 B=99"
+
+
+def test_an_interrupt_while_it_starts_shows_no_traceback() -> None:
+    code = "import tfctl; raise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

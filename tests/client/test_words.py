@@ -13,8 +13,9 @@ from tfctl.commands.status import room_for_ended
 from tfctl.commands.why import explain
 from tfctl.render.figures import counted
 from tfctl.render.jobs import eta, row, terminal_table, whole
+from tfctl.render.plain import table as piped
 from tfctl.render.settings import differences
-from tfctl.render.words import one_line, plain
+from tfctl.render.words import one_line, plain, visible
 from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
 from trainforge.states import JobState
 
@@ -161,3 +162,22 @@ def test_metrics_of_several_jobs_name_what_differs() -> None:
 )
 def test_a_line_of_output_does_not_steer_the_terminal(line: str, shown: str) -> None:
     assert plain(line) == shown
+
+
+HOSTILE = "lo\x1b]0;title\x07ss\n\x9b31m"
+ESCAPED = r"lo\x1b]0;title\x07ss\n\x9b31m"
+
+
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    assert visible(HOSTILE) == ESCAPED
+    assert visible("é 中 a\tb\nc\u202e\udcff", keep="\n\t") == "é 中 a\tb\nc\\u202e\\udcff"
+    progress = Progress(step=1, metrics={HOSTILE: 1.0}, phase=HOSTILE)
+    shown = training(1, name=HOSTILE, progress=progress, why=HOSTILE)
+    assert not any(set("\x1b\x07\x9b") & set(line) for line in table(120, shown))
+    assert len(table(120, shown)) == 3
+    assert piped(("METRIC", "JOB 1"), [(HOSTILE, "1")]).splitlines()[1] == f"{ESCAPED}  1"
+    series = Series(name=HOSTILE, step=(1.0,), time=(1.0,), value=(3.0,), attempt=(1,))
+    drawn = plots([shown], [MetricsAnswer(job=1, series=(series,))], 100)
+    assert not any(set("\x1b\x07\x9b\n") & set(line) for line in drawn)
+    failed = job(1, JobState.FAILED, why="failed", attempts=(attempt(message=f"x\n{HOSTILE}"),))
+    assert not any(set("\x1b\x07\x9b") & set(line) for line in explain(failed))

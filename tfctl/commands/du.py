@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from tfctl.output import print_json
 from tfctl.render.figures import size
 from tfctl.render.plain import table
 from tfctl.session import with_daemon
@@ -17,9 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     answer = with_daemon(args, lambda client: client.disk())
     if args.json:
-        import msgspec
-
-        sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+        print_json(answer)
         return 0
     rows = [
         (str(e.job), e.name, e.state, size(e.project), size(e.checkpoints), size(e.logs), size(e.total))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tfctl
 from tfctl.failures import Failure
+from tfctl.targets import here
 
 TEMPLATES = ("image-classification", "blank")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "checkpoints")  # of trying it out in a checkout
@@ -26,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    here()
     folder = Path(args.folder)
     name = args.name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("0123456789-._")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,62}", name):

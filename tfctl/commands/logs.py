@@ -7,9 +7,13 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from tfctl.failures import Failure
+from tfctl.output import write_bytes
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.client.client import Client
+
+TAIL = 16 * 2**20  # bytes in which the daemon looks for the beginnings of lines
+ALL = "without --tail all that was kept is given"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +33,16 @@ def run(args: argparse.Namespace) -> int:
 def _logs(client: Client, args: argparse.Namespace) -> int:
     job = select_one(client, args.job)
     chunks = client.logs(job, attempt=args.attempt, rank=args.rank, tail=args.tail, follow=args.follow)
+    lines = size = 0
     try:
         for chunk in _headed(chunks) if args.attempt == "all" else chunks:
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+            write_bytes(chunk)
+            lines, size = lines + chunk.count(b"\n"), size + len(chunk)
     except KeyboardInterrupt:
         print(f"\njob {job} goes on; tfctl logs {job} -f shows it again", file=sys.stderr)
         return 130
+    if args.tail is not None and lines < args.tail and size > TAIL // 2 and args.attempt != "all":
+        print(f"note: --tail gives at most the newest 16 MiB ({lines} lines here); {ALL}", file=sys.stderr)
     return 0
 
 

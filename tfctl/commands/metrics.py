@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 
 from tfctl.failures import NO_SUCH_JOB, Failure
-from tfctl.output import coloured, print_json, to_terminal
+from tfctl.output import coloured, print_json, styled, to_terminal
 from tfctl.render.chart import Curve, chart
 from tfctl.render.figures import metric
 from tfctl.render.plain import table
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         wanted = f" called {', '.join(args.name)}" if args.name else ""
         raise Failure(f"no series{wanted} has been reported", NO_SUCH_JOB if args.name else 1)
     if args.plot:
-        print("\n".join(plots(jobs, answers)))
+        styled().write("\n".join(plots(jobs, answers)) + "\n")
     else:
         print(_table(jobs, answers))
     return 0
@@ -84,12 +84,12 @@ def plots(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], width: int 
     labels = _labels(jobs)
     for name in dict.fromkeys(series.name for answer in answers for series in answer.series):
         curves = [
-            _curve(series, label or name)
+            _curve(series, label or one_line(name, LABEL))
             for label, answer in zip(labels, answers, strict=True)
             for series in answer.series
             if series.name == name
         ]
-        lines += [name, *chart(curves, width, HEIGHT, COLOURS if coloured() else ()), ""]
+        lines += [one_line(name), *chart(curves, width, HEIGHT, COLOURS if coloured() else ()), ""]
     return lines[:-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tfctl.failures import Failure
+from tfctl.output import of_what_is_done
 from tfctl.render.figures import counted, size
 from tfctl.session import with_daemon
 from trainforge.jobfile.units import parse_duration
@@ -23,5 +24,7 @@ def run(args: argparse.Namespace) -> int:
     answer = with_daemon(args, lambda client: client.prune(seconds, dry_run=args.dry_run))
     verb = "would remove" if args.dry_run else "removed"
     ids = ", ".join(map(str, answer.jobs))
-    print(f"{verb} {counted(len(answer.jobs), 'job')}, {size(answer.freed)}" + (f": {ids}" if ids else ""))
+    of_them = f": {ids}" if ids else ""
+    with of_what_is_done():
+        print(f"{verb} {counted(len(answer.jobs), 'job')}, {size(answer.freed)}{of_them}")
     return 0

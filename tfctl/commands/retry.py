@@ -12,7 +12,7 @@ import msgspec
 from tfctl import projects
 from tfctl.changing import refused
 from tfctl.failures import Failure, exit_code
-from tfctl.output import print_json
+from tfctl.output import of_what_is_done, print_json
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from tfctl.targets import Target
@@ -52,9 +52,11 @@ def _retry_each(client: Client, args: argparse.Namespace) -> int:
         made.append(job)
         if not args.json:
             again = f", job {number} again" if len(old) > 1 else ""
-            print(f"submitted job {job.id} ({job.name}){again}")
+            with of_what_is_done():
+                print(f"submitted job {job.id} ({job.name}){again}")
     if args.json and made:
-        print_json(made if len(old) > 1 else made[0])
+        with of_what_is_done():
+            print_json(made if len(old) > 1 else made[0])
     return worst
 
 

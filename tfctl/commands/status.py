@@ -7,9 +7,10 @@ import datetime
 from collections.abc import Sequence
 
 from tfctl.failures import Failure
-from tfctl.output import coloured, print_json, to_terminal
+from tfctl.output import coloured, print_json, styled, to_terminal
 from tfctl.render import jobs as rows
 from tfctl.render.plain import table
+from tfctl.render.words import one_line, visible
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from trainforge.api import JobView
@@ -103,7 +104,7 @@ def _me() -> str:
 def _print_table(jobs: Sequence[JobView]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, no_color=not coloured())
+    console = Console(file=styled(), highlight=False, no_color=not coloured())
     console.print(rows.terminal_table(jobs, console.width))
 
 
@@ -112,7 +113,7 @@ def _show_whole(jobs: Sequence[JobView], as_json: bool) -> int:
         print_json(jobs[0] if len(jobs) == 1 else jobs)
         return 0
     for number, job in enumerate(jobs):
-        print(f"{chr(10) if number else ''}job {job.id}: {job.name}")
+        print(f"{chr(10) if number else ''}job {job.id}: {one_line(job.name)}")
         for label, value in rows.whole(job):
-            print(f"  {label:<11} {value}")
+            print(f"  {label:<11} {visible(value)}")
     return 0

@@ -3,6 +3,9 @@
 A project is frozen: the job runs the code as it is now, whatever is edited later. A command, or a
 script without a job file outside git, runs in place. Behind a script, `--` gives its arguments; behind
 a folder or job file, a command to run in that project.
+
+Exits with 0 once the job is accepted, also if that could not be printed; with any other code, but for that
+of the job itself under --follow, no job was made, or the connection was lost before the answer.
 """
 
 from __future__ import annotations
@@ -10,20 +13,21 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import sys
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from tfctl import projects
 from tfctl.failures import Failure
-from tfctl.output import print_json
+from tfctl.output import of_what_is_done, print_json
 from tfctl.selection import select, select_one
 from tfctl.session import with_daemon
-from tfctl.targets import Target, read_target, spoken
-from trainforge.api import JobView, ShellState, SubmitRequest
+from tfctl.targets import Target, here, read_target, spoken
+from trainforge.api import JobRequest, JobView, ShellState, SubmitRequest, SweepJob, SweepRequest
 from trainforge.client.client import Client
 from trainforge.jobfile.checks import check_all
 from trainforge.jobfile.layers import Point, grid
+from trainforge.jobfile.patches import difference
 from trainforge.spec import JobSpec
 
 
@@ -90,17 +94,19 @@ def _without(args: list[str], left: list[str]) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.dry_run and not args.after and not args.resume_from:
+    if args.dry_run and not args.after and args.resume_from is None:
         return _dry_run(args, ())
     jobs, points = with_daemon(args, lambda client: _submit(client, args), submitting=True)
-    if args.json:
-        print_json(jobs[0] if not args.sweep else jobs)
-    else:
-        for job, point in zip(jobs, points, strict=True):
-            print(f"submitted job {job.id} ({job.name}){projects.varied(point)}")
-    if not args.follow or not jobs:
+    if not jobs:
         return 0
-    sys.stdout.flush()
+    with of_what_is_done():
+        if args.json:
+            print_json(jobs[0] if not args.sweep else jobs)
+        else:
+            for job, point in zip(jobs, points, strict=True):
+                print(f"submitted job {job.id} ({job.name}){projects.varied(point)}")
+    if not args.follow:
+        return 0
     from tfctl.following import follow
 
     return follow(args, jobs[-1].id)
@@ -108,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ...], tuple[Point, ...]]:
     after = select(client, args.after)
-    resume = select_one(client, args.resume_from) if args.resume_from else None
+    resume = select_one(client, args.resume_from) if args.resume_from is not None else None
     if args.dry_run:
         _dry_run(args, after)
         return (), ()
@@ -116,23 +122,27 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ..
     projects.check_requirements(target, specs[0])
     frozen = None if target.in_place else projects.upload(client, target, specs[0])
     shell = shell_state(target)
-    jobs = client.submit_all(
-        [
-            SubmitRequest(
-                spec=projects.plain(spec),
-                request_id=uuid.uuid4().hex,
-                workdir=target.root if frozen is None else None,
-                files=None if frozen is None else frozen.entries,
-                shell=shell,
-                git=frozen.git if frozen is not None else None,
-                hold=args.hold,
-                resume_from=resume,
-            )
-            for spec in specs
-        ]
+    first, *others = [projects.plain(spec) for spec in specs]
+    request = SubmitRequest(
+        spec=first,
+        request_id=uuid.uuid4().hex,
+        workdir=target.root if frozen is None else None,
+        files=None if frozen is None else frozen.entries,
+        shell=shell,
+        git=frozen.git if frozen is not None else None,
+        hold=args.hold,
+        resume_from=resume,
     )
+    jobs = client.submit_sweep(_sweep(request, others)) if others else (client.submit(request),)
     projects.say_about(target, specs[0], frozen)
     return jobs, points
+
+
+def _sweep(first: SubmitRequest, others: Sequence[dict[str, Any]]) -> SweepRequest:
+    """One request for all points of a grid: what they share of files, shell and settings is in it once."""
+    shared = {name: getattr(first, name) for name in JobRequest.__struct_fields__}
+    made = [SweepJob(request_id=uuid.uuid4().hex, spec=difference(first.spec, each)) for each in others]
+    return SweepRequest(jobs=(SweepJob(request_id=first.request_id), *made), **shared)
 
 
 def _read(
@@ -161,4 +171,4 @@ def _dry_run(args: argparse.Namespace, after: Sequence[int]) -> int:
 
 def shell_state(target: Target) -> ShellState:
     """What the job takes over from this shell."""
-    return ShellState(env=dict(os.environ), python=projects.python(), cwd=os.getcwd(), root=target.root)
+    return ShellState(env=dict(os.environ), python=projects.python(), cwd=here(), root=target.root)

@@ -6,6 +6,7 @@ import argparse
 import time
 
 from tfctl.failures import Failure
+from tfctl.output import of_what_is_done
 from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
@@ -38,5 +39,6 @@ def _wait(client: Client, args: argparse.Namespace) -> int:
             raise Failure(f"job {job} has not ended after {args.timeout}", 1) from None
         if view.state is not JobState.SUCCEEDED:
             worst = 1
-        print(f"job {view.id} ({view.name}) {one_line(view.why)}")
+        with of_what_is_done():
+            print(f"job {view.id} ({view.name}) {one_line(view.why)}")
     return worst

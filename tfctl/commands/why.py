@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def explain(job: JobView) -> list[str]:
     """What is known of why the job is where it is."""
-    lines = [f"job {job.id} ({job.name}) {job.why}"]
+    lines = [f"job {job.id} ({one_line(job.name)}) {job.why}"]
     ended = [attempt for attempt in job.attempts or () if attempt.ended_at is not None]
     if ended and job.state is not JobState.SUCCEEDED:
         lines += _evidence(ended[-1], job.why)
@@ -74,8 +74,8 @@ def _evidence(attempt: AttemptView, said: str) -> list[str]:
     elif attempt.message is not None:
         first, *rest = attempt.message.splitlines() or [""]
         if first.strip() not in said:
-            lines.append(f"attempt {attempt.number} ended: {first}")
-        lines += [f"  {line}" for line in rest]
+            lines.append(f"attempt {attempt.number} ended: {plain(first)}")
+        lines += [f"  {plain(line)}" for line in rest]
     if attempt.tail and attempt.tail.strip():
         lines += ["the last it wrote:", *_last(attempt.tail)]
     if attempt.resumed_from:

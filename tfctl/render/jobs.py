@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfctl.render.figures import clock, duration, metric, size
 from tfctl.render.settings import environment
-from tfctl.render.words import one_line, reason
+from tfctl.render.words import one_line, reason, visible
 from trainforge.api import AttemptView, JobView, Progress
 from trainforge.states import JobState
 
@@ -108,12 +108,12 @@ def terminal_table(jobs: Sequence[JobView], width: int) -> Table:
         table.add_column("ETA", justify="right", no_wrap=True)
         table.add_column("ELAPSED", justify="right", no_wrap=True)
     table.add_column("NOW", no_wrap=True, overflow="ellipsis", ratio=1)
-    every = [row(job) for job in jobs]
+    every = [tuple(map(visible, row(job))) for job in jobs]
     room = _left(every, width, (0, 3, 5, 7, 8, 9) if wide else (0, 3, 5), NAME if wide else SHORT_NAME)
     for job, cells in zip(jobs, every, strict=True):
-        shown: list[str | Text] = [cells[0], cells[1], Text(job.state, STYLES[job.state]), cells[5]]
-        shown += cells[7:10] if wide else []
-        table.add_row(*shown, Text(now(job, room, brief=wide)))
+        shown = [Text(cells[0]), Text(cells[1]), Text(job.state, STYLES[job.state]), Text(cells[5])]
+        shown += map(Text, cells[7:10]) if wide else ()
+        table.add_row(*shown, Text(visible(now(job, room, brief=wide))))
     return table
 
 

@@ -7,13 +7,21 @@ import re
 LONGEST = 200  # characters of a sentence in a list
 LEADS = ("waits for ", "waits: ", "waits ", "is ")
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")  # of ECMA-48
+CONTROLS = re.compile(  # C0, DEL, C1; halves of surrogates; ends of lines; what turns the direction of text
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought
 
 
 def one_line(text: str, most: int = LONGEST) -> str:
     """The text on one line, cut with `…`: the message of an exception may have many lines."""
-    words = " ".join(text.split())
+    words = visible(" ".join(text.split()))
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with control characters as escapes (`\\x1b`, `\\n`), but for those in `keep`."""
+    return CONTROLS.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def plain(line: str) -> str:

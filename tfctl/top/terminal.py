@@ -7,7 +7,6 @@ stopped with Ctrl-Z.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import select
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tfctl.output import coloured
+from tfctl.output import coloured, lenient, styled
 from tfctl.top.frame import Size
 from tfctl.top.keys import decode
 from tfctl.top.painter import Painter
@@ -45,7 +44,7 @@ class Terminal:
     """Standard input and output, both terminals. Signals write to `alarm`, a pipe that wakes `wait`."""
 
     def __init__(self, alarm: int) -> None:
-        self.console = Console(highlight=False, no_color=not coloured())
+        self.console = Console(file=styled(), highlight=False, no_color=not coloured())
         self.painter = Painter(self.console)
         self._alarm = alarm
         self._in, self._out = sys.stdin.fileno(), sys.stdout.fileno()
@@ -56,8 +55,7 @@ class Terminal:
         self._alarm_before = -1
 
     def __enter__(self) -> Terminal:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that has no such character shows `?`
+        lenient()
         self._alarm_before = signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self._signalled) for number in HANDLED}
         self._take()
