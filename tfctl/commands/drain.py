@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tfctl.output import of_what_is_done
 from tfctl.selection import gpu_argument, select_gpus
 from tfctl.session import with_daemon
 from trainforge.api import GpuView
@@ -21,5 +22,6 @@ def run(args: argparse.Namespace) -> int:
 
     for gpu in with_daemon(args, drain):
         held = "" if gpu.job is None else f"; job {gpu.job} keeps it until it ends"
-        print(f"drained GPU {gpu.index} ({gpu.uuid}){held}")
+        with of_what_is_done():
+            print(f"drained GPU {gpu.index} ({gpu.uuid}){held}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tfctl.output import of_what_is_done
 from tfctl.selection import gpu_argument, select_gpus
 from tfctl.session import with_daemon
 from trainforge.api import GpuView
@@ -20,5 +21,6 @@ def run(args: argparse.Namespace) -> int:
 
     for gpu in with_daemon(args, undrain):
         kept = "" if gpu.reason is None else f"; it is still kept back: {gpu.reason}"
-        print(f"undrained GPU {gpu.index} ({gpu.uuid}){kept}")
+        with of_what_is_done():
+            print(f"undrained GPU {gpu.index} ({gpu.uuid}){kept}")
     return 0
