@@ -81,6 +81,15 @@ def lingers(user: str) -> bool:
     return (LINGERING / user).exists()
 
 
+def contains(user: str) -> bool:
+    """Whether the user's manager runs and outlives the sessions: then attempts are units of it."""
+    try:
+        uid = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return False
+    return lingers(user) and runtime_folder(uid).exists()
+
+
 def runtime_folder(uid: int) -> Path:
     return Path(f"/run/user/{uid}")
 
@@ -395,5 +404,6 @@ def _config_home() -> Path:
 
 
 def _program() -> str:
-    """This program, as sudo finds it: its own PATH has no virtual environment."""
-    return str(Path(sys.argv[0]).absolute()) if os.sep in sys.argv[0] else "tfctl"
+    """This program, for sudo: its PATH has no virtual environment."""
+    script = Path(sys.executable).parent / "tfctl"
+    return str(script) if script.exists() else f"{sys.executable} -m tfctl"

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system import image
+from tests.system.machine import Machine
+
+
+@pytest.fixture(scope="session")
+def disk_image() -> Path:
+    try:
+        return image.ensure()
+    except image.Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def start_machine(disk_image: Path) -> Iterator[Callable[[], Machine]]:
+    """Boots machines, each with a user on it, and two made-up GPUs for the daemon."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_machine(disk_image))
+
+
+@contextmanager
+def _machine(disk_image: Path) -> Iterator[Machine]:
+    folder = Path(tempfile.mkdtemp(prefix="tf-machine-"))
+    made = Machine(disk_image, folder)
+    try:
+        made.write("/etc/trainforge/environment", "TRAINFORGED_OPTIONS=--simulate-gpus 2\n")
+        yield made.boot()
+    finally:
+        made.destroy()
+        shutil.rmtree(folder, ignore_errors=True)
