@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tfctl import service
 from tfctl.render.figures import counted, size
 from trainforge.api import GpuList, StatusAnswer
 from trainforge.client import home
@@ -88,8 +89,32 @@ def _daemon() -> Iterator[Finding]:
             yield from _state(home.state_dir(), None)
             return
     yield Finding("daemon", f"{status.version}, pid {status.pid}, at {client.socket}")
+    yield from _service(status)
     yield from _state(Path(status.state_dir), status.disk_free)
     yield from _gpus(gpus, status)
+
+
+def _service(status: StatusAnswer) -> Iterator[Finding]:
+    """Who starts the daemon again, and what holds a job's processes together."""
+    manager = service.manager_of(status.pid)
+    if manager is None:
+        after = "nobody starts it again after a reboot"
+        yield Finding("service", f"none: {after}" + ("; tfctl daemon install" if service.runs() else ""))
+    else:
+        whose = f"of the machine, as {status.user}" if manager is service.SYSTEM else f"of {status.user}"
+        watchdog = manager.shown("WatchdogUSec").get("WatchdogUSec", "unknown")
+        yield Finding("service", f"{whose}; watchdog after {watchdog}")
+    lingering = service.lingers(status.user)
+    if service.contains(status.user):
+        yield Finding(
+            "jobs in", f"units: each attempt is a unit of its own, of {status.user}'s service manager"
+        )
+    else:
+        why = "lingering is off" if service.runs() and not lingering else "no service manager"
+        yield Finding("jobs in", f"sessions and process groups, below a subreaper ({why})")
+    if manager is not None and not lingering:
+        lost = "it ends with your last session" if manager is service.USER else "attempts have no units"
+        yield Finding("lingering", f"off: {lost}", f"sudo loginctl enable-linger {status.user}")
 
 
 def _state(folder: Path, free: int | None) -> Iterator[Finding]:
