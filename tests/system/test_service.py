@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -121,6 +122,41 @@ def test_a_job_outlives_the_daemon(machine: Machine, how: str) -> None:
     assert (found["exit_code"], found["attempt"]) == (7, 1)
 
 
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1])
+def test_killed_around_a_start_there_is_one_attempt(machine: Machine, after: float) -> None:
+    """The kill comes from inside, `after` seconds from the command's answer on."""
+    starts = f"/home/{USER}/starts-{after}"
+    pid = main_pid(machine)
+    tfctl = f"{sys.executable} -P -m tfctl"
+    command = f"{tfctl} submit -- sh -c 'echo $TRAINFORGE_ATTEMPT >> {starts}; sleep 0.3'"
+    job = int(
+        machine.run("sh", "-c", f"{command} && sleep {after} && kill -9 {pid}", user=True).stdout.split()[2]
+    )
+    found = machine.wait_for_job(job, ended)
+    assert (found["state"], found["attempt"]) == ("succeeded", 1)
+    assert (machine.disk / starts[1:]).read_text() == "1\n"
+    wait_for(lambda: not machine.attempts(), what="the units to be gone")
+
+
+def test_without_lingering_a_job_has_no_unit_and_outlives_the_daemon_too(machine: Machine) -> None:
+    machine.run("loginctl", "disable-linger", USER)
+    try:
+        job = submit(machine, *wait_in(machine, "unit"))
+        machine.wait_for_job(job, running)
+        shim = json.loads((machine.disk / f"var/lib/trainforge/jobs/{job}/attempts/1/shim.json").read_text())
+        group = machine.run("cat", f"/proc/{shim['pid']}/cgroup").stdout
+        assert "/system.slice/trainforged.service" in group
+        said = machine.tfctl("doctor", check=False).stdout
+        assert "sessions and process groups, below a subreaper (lingering is off)" in said
+        assert f"sudo loginctl enable-linger {USER}" in said
+        machine.systemctl("restart", "trainforged")
+    finally:
+        machine.run("loginctl", "enable-linger", USER)
+    machine.write(f"/home/{USER}/unit", "", user=True)
+    found = machine.wait_for_job(job, ended)
+    assert (found["exit_code"], found["attempt"]) == (7, 1)
+
+
 def test_a_job_ends_while_the_service_is_stopped_and_a_command_starts_it_again(machine: Machine) -> None:
     job = submit(machine, *wait_in(machine, "stopped"))
     machine.wait_for_job(job, running)
@@ -199,6 +235,7 @@ def test_removed_it_is_gone_and_a_running_job_goes_on(start_machine: Callable[[]
     said = machine.install("uninstall").stdout
     assert "/var/lib/trainforge stays as it is\njobs that run go on" in said
     assert machine.run("systemctl", "is-active", "trainforged", check=False).stdout.strip() == "inactive"
+    assert machine.run("test", "-e", "/run/trainforge/trainforged.sock", check=False).returncode == 1
     assert not any((machine.disk / unit.lstrip("/")).exists() for unit in UNITS)
     assert len(machine.attempts()) == 1
     assert machine.install("uninstall").stdout == "nothing is installed\n"
