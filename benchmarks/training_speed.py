@@ -43,8 +43,8 @@ def measure(scene: Scene) -> list[Figure]:
         scene.notes.append("torch is not installed: nothing to train")
         return []
     figures = []
-    for model, steps in (("resnet18", 4), ("resnet50", 2)):
-        rounds, steps = scene.times((5, steps), (1, 1))
+    for model, rounds, steps in (("resnet18", 6, 3), ("resnet50", 4, 1)):
+        rounds, steps = scene.times((rounds, steps), (1, 1))
         figures += _model(scene, model, rounds, steps)
     return figures
 
