@@ -96,7 +96,7 @@ def measure(model: str, batch: int, compiled: bool, steps: int) -> dict[str, Any
         "memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         "floor_operations_seconds": operations,
         "floor_bytes_seconds": traffic,
-        "share_of_floor": max(operations, traffic) / epoch if operations else None,
+        "share_of_floor": max(operations, traffic or 0.0) / epoch if operations else None,
         "model_of_speed_up": {gpus: speed_up(seconds, weights, gpus) for gpus in (2, 4, 8)},
     }
 

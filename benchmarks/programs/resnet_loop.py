@@ -104,7 +104,7 @@ def reference(name: str) -> Callable[[], None]:
         transforms.Normalize(MEAN, DEVIATION),
     ])  # fmt: skip
 
-    class Cifar(Dataset[Any]):  # as torchvision's own: arrays, made into PIL images one by one
+    class Cifar(Dataset[Any]):  # type: ignore[misc]  # torch is not looked into
         def __len__(self) -> int:
             return len(labels)
 

@@ -43,10 +43,12 @@ def run(args: argparse.Namespace) -> int:
 def _service(args: argparse.Namespace) -> int:
     if args.as_user and (args.user or args.action == "uninstall"):
         raise Failure("--as belongs to install without --user")
+    from tfctl.service import machine, user
+
     if args.action == "install":
-        steps = service.install_for_user() if args.user else service.install_for_machine(args.as_user)
+        steps = user.install() if args.user else machine.install(args.as_user)
     else:
-        steps = service.remove_from_user() if args.user else service.remove_from_machine()
+        steps = user.uninstall() if args.user else machine.uninstall()
     for step in steps:
         print(step, flush=True)
     return 0
