@@ -13,7 +13,7 @@ import pytest
 
 from tests.daemon.real import RealDaemon, wait_until
 from trainforge.states import JobState
-from trainforged.execution import stacks
+from trainforged.execution import processes, stacks
 from trainforged.execution.folder import AttemptFolder
 
 SCRIPT = """
@@ -85,6 +85,7 @@ def test_a_rank_that_somebody_stopped_does_not_stand_still(running: tuple[str, P
     before = stacks.look(*running)
     os.kill(pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: (stat := processes.read_stat(pid)) is not None and stat.state == "T", "it to stop")
         now = stacks.look(*running)
     finally:
         os.kill(pid, signal.SIGCONT)
