@@ -1,10 +1,11 @@
 """The daemon as a service of systemd: who runs it, and what becomes of its jobs without a session.
 
-here      found out about: units, lingering, who started a process
-machine   installed for the machine, run as one user; removed
-user      installed for one user; removed
-files     the units, from the templates in `systemd/`
-steps     what both have in common
+    machine   installed for the machine, run as one user; removed
+    user      installed for one user; removed
+    files     the units, from the templates in `systemd/`
+    steps     what both have in common
+
+Here it is found out about: which units there are, who lingers, who started a process.
 """
 
 from __future__ import annotations
