@@ -70,6 +70,9 @@ VERDICTS = [
     (COMMAND, {"exit_code": 1, "tails": {0: "GPU is lost"}}, T.FAIL, R.GPU_FAULT, False),
     ({"streak": 2}, {"lost": True, "rebooted": True}, T.RETRY, R.LOST, False),
     (COMMAND, {"lost": True, "rebooted": True}, T.FAIL, R.LOST, False),
+    (COMMAND, {"stopped": True, "rebooted": True}, T.FAIL, R.LOST, False),
+    ({"streak": 2}, {"stopped": True, "rebooted": True}, T.RETRY, R.LOST, False),
+    ({"streak": 2}, {"signal": 9, "rebooted": True}, T.RETRY, R.LOST, False),
     ({}, {"ranks": (FULL,)}, T.BACK_OFF, R.DISK_FULL, False),
     (COMMAND, {"start_error": "No space left on device"}, T.BACK_OFF, R.DISK_FULL, False),
     # memory

@@ -8,6 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.shell.attempts import ENV, PYTHON, Supervised, alive, command
@@ -387,6 +388,27 @@ async def test_a_shim_killed_while_nobody_watched_is_lost_too(tmp_path: Path) ->
     assert (await second.end(1)).lost
     assert second.left(1) == []
     await second.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "went_down"),
+    [
+        ({"exit_code": 0, "stopped": True}, True),
+        ({"signal": 9}, True),  # it did not stop in time
+        ({"signal": 9, "oom_kills": 1}, False),
+        ({"exit_code": 3}, False),  # it had failed by itself before
+    ],
+)
+async def test_what_was_asked_to_stop_before_a_boot_went_down_with_the_machine(
+    tmp_path: Path, end: dict[str, object], went_down: bool
+) -> None:
+    for name, boot_id in (("before", "another boot"), ("since", processes.boot_id())):
+        (tmp_path / name).mkdir()
+        written = {"ended_at": 1.0, **end, "boot_id": boot_id}
+        durable.write(f"{tmp_path / name}/exit.json", msgspec.json.encode(written))
+        found = AttemptFolder(tmp_path / name).end()
+        assert found is not None
+        assert found.rebooted == (went_down and name == "before")
 
 
 async def test_another_process_under_the_shims_number_is_not_it(supervised: Supervised) -> None:

@@ -246,7 +246,8 @@ def _pids_of(pid: int) -> str | None:
 
 
 def _places() -> list[Path]:
-    """What the interpreter needs, and the checkout; /usr is the container's own."""
-    wanted = [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
+    """What the interpreter needs, wherever its packages lie, and the checkout; /usr is the container's own."""
+    packages = [Path(name) for name in sys.path if os.path.isdir(name)]
+    wanted = [ROOT, Path(sys.prefix), Path(sys.base_prefix), *packages]
     outside = {place.resolve() for place in wanted if not place.is_relative_to("/usr")}
     return sorted(p for p in outside if not any(p != other and p.is_relative_to(other) for other in outside))

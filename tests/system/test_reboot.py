@@ -99,12 +99,25 @@ def test_after_a_boot_the_queue_is_whole_and_training_continues(
     assert log(machine, training, 2).startswith(f"from {resumed}\n")
     if how == "power cut":
         assert resumed >= 40, "the newest but one was whole when step 61 was seen"
-        assert "the machine was restarted" in machine.tfctl("why", str(command)).stdout
     else:
         assert resumed >= step(before), "it was given the time to save"
         assert log(machine, training, 1).endswith(f"saved {resumed}\n")
+    assert "(lost): the machine was restarted" in machine.tfctl("why", str(command)).stdout
     assert states(machine) == {training: "running", command: "failed", queued: "queued", held: "held"}
     assert len(machine.attempts()) == 1
 
     machine.tfctl("cancel", str(training))
     assert machine.wait_for_job(queued, lambda job: job["state"] == "succeeded")["attempt"] == 1
+
+
+def test_a_job_that_does_not_stop_in_time_uses_up_no_retry_either(
+    start_machine: Callable[[], Machine],
+) -> None:
+    machine = start_machine()
+    machine.install("install")
+    stubborn = ("--", "sh", "-c", "trap '' TERM; touch ready; while :; do sleep 0.05; done")
+    job = submit(machine, "--set", "recovery.max_retries=1", "--set", "recovery.grace=1s", *stubborn)
+    wait_for((machine.disk / f"home/{USER}/ready").exists, DEADLINE, "the trap")
+    machine.reboot()
+    found = machine.wait_for_job(job, lambda job: job["state"] == "running")
+    assert (found["attempt"], found["retries"], found["attempts"][0]["reason"]) == (2, 0, "lost")

@@ -50,7 +50,7 @@ def cause(end: AttemptEnd, gpus: Sequence[str] = ()) -> Cause:
     if end.start_error is not None:
         reason = EndReason.DISK_FULL if _DISK.search(end.start_error) else EndReason.START_FAILED
         return Cause(reason=reason, evidence=in_a_line(end.start_error))
-    if end.lost:
+    if end.lost or end.rebooted:
         why = "the machine was restarted" if end.rebooted else describe(end)
         return Cause(reason=EndReason.LOST, evidence=why)
     rank = first_failure(end)

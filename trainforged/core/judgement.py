@@ -90,10 +90,11 @@ def _as_ordered(order: EndReason, end: AttemptEnd) -> Verdict:
 
 def _interrupted(job: Job, end: AttemptEnd) -> Verdict:
     """Asked to stop by someone else: the machine going down, or an operator."""
-    message = "was asked to stop from outside"
+    message = "the machine was restarted" if end.rebooted else "was asked to stop from outside"
+    reason = EndReason.LOST if end.rebooted else EndReason.KILLED
     trigger = Trigger.RETRY if _continues(job) else Trigger.FAIL
     code = shell_status(end) if trigger is Trigger.FAIL else None
-    return Verdict(trigger=trigger, reason=EndReason.KILLED, message=message, exit_code=code)
+    return Verdict(trigger=trigger, reason=reason, message=message, exit_code=code)
 
 
 def _continues(job: Job) -> bool:

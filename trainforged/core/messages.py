@@ -121,7 +121,7 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oom_kills: int = 0  # processes that the kernel killed meanwhile for want of memory
     foreign: dict[str, str] = {}  # who else used its GPUs at the end (UUID → sentence)
     faults: dict[str, str] = {}  # what is wrong with its GPUs (UUID → sentence)
-    rebooted: bool = False  # lost, since the machine was restarted
+    rebooted: bool = False  # lost or stopped, since the machine was restarted
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

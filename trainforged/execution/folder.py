@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import secrets
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,12 @@ class RankReport(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     error: Error | None = None
     ended_at: float | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """`exit.json`, where a shim wrote it: during which run of the machine."""
+
+    boot_id: str | None = None
 
 
 class Fresh(msgspec.Struct, frozen=True):
@@ -208,7 +215,18 @@ class AttemptFolder:
 
     def _whole(self, end: AttemptEnd) -> AttemptEnd:
         end = self._with_ranks(end)
-        return msgspec.structs.replace(end, tails=self._tails(end))
+        rebooted = end.rebooted or self._went_down_with_the_machine(end)
+        return msgspec.structs.replace(end, tails=self._tails(end), rebooted=rebooted)
+
+    def _went_down_with_the_machine(self, end: AttemptEnd) -> bool:
+        """It was asked to stop, in time or not, and the machine was restarted before anybody could read that.
+
+        What failed by itself in the meantime has a status of its own.
+        """
+        if not end.stopped and (end.signal != signal.SIGKILL or end.oom_kills):
+            return False
+        written = self._read("exit.json", Written)
+        return written is not None and written.boot_id not in (None, processes.boot_id())
 
     def _tails(self, end: AttemptEnd) -> dict[int, str]:
         """The last that was written by those who failed and left no exception."""
