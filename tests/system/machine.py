@@ -246,7 +246,7 @@ def _pids_of(pid: int) -> str | None:
 
 
 def _places() -> list[Path]:
-    """What the interpreter needs, wherever its packages lie, and the checkout; /usr is the container's own."""
+    """What the interpreter needs, its packages too, and the checkout; /usr is the container's own."""
     packages = [Path(name) for name in sys.path if os.path.isdir(name)]
     wanted = [ROOT, Path(sys.prefix), Path(sys.base_prefix), *packages]
     outside = {place.resolve() for place in wanted if not place.is_relative_to("/usr")}
