@@ -2,6 +2,7 @@
 # make test   sets everything up and runs all tests
 # make lint   ruff and mypy --strict
 # make bench  the README's figures
+# make histories  a million random events through the core, its invariants held after each
 # make torture  300 real faults over a mixed queue, then everything is counted
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: demo test lint bench torture clean set-up
+.PHONY: demo test lint bench torture histories clean set-up
 
 set-up: $(STAMP)
 
@@ -35,6 +36,9 @@ lint: set-up
 
 bench: set-up
 	$(BIN)/python -m benchmarks
+
+histories: set-up
+	$(BIN)/python -m tests.core.histories
 
 torture: set-up
 	$(BIN)/python -m tests.torture --faults 300

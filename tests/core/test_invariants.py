@@ -1,4 +1,8 @@
-"""Long random histories: whatever happens in whatever order, the invariants hold and no job is stuck."""
+"""Long random histories: whatever happens in whatever order, the invariants hold and no job is stuck.
+
+Several events may fall into one batch: then each is told of a state that the ones before it have changed
+already, though nothing of that is on disk yet.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.core.world import GIB, World, check_invariants, device, new_job
+from trainforge.spec import Schedule
 from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core.machine import decide, next_wakeup
@@ -28,16 +33,31 @@ ENDS = st.sampled_from(
     [{"exit_code": 0}, {"exit_code": 1}, {"signal": 9}, {"lost": True}, {"stopped": True, "exit_code": 0},
      {"start_error": "no room"}]
 )  # fmt: skip
+TOGETHER = st.booleans()
 REQUESTS = st.sampled_from([m.CancelRequested, m.HoldRequested, m.ReleaseRequested, m.RemoveRequested])
 
 
 class Histories(RuleBasedStateMachine):
-    """Every rule may be told of any job and attempt, current or not; orders may be answered late."""
+    """Every rule may be told of any job and attempt, current or not; orders may be answered late. `together`
+    leaves an event in the inbox, for the batch of the next one that is not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World(gpus=3, cpu=8, memory=8 * GIB)
         self.submitted = 0
+        self.inbox: list[m.Event] = []
+
+    def _tell(self, together: bool, *events: m.Event) -> None:
+        self.inbox += events
+        if not together:
+            self._decide()
+
+    def _decide(self) -> None:
+        batch, self.inbox = self.inbox, []
+        for event, reply in zip(batch, self.world.tell(*batch), strict=True):
+            if isinstance(event, m.Submitted) and isinstance(reply, m.Accepted):
+                self.submitted += len(event.jobs)
+                assert reply.jobs[-1] == self.submitted, "numbers grow by one and are never given twice"
 
     def _job(self, pick: int) -> int:
         return 1 + pick % max(1, self.submitted)
@@ -51,75 +71,99 @@ class Histories(RuleBasedStateMachine):
         after=st.integers(0, 50),
         depend=st.booleans(),
         begin=st.sampled_from([None, None, -10.0, 40.0]),
+        together=TOGETHER,
     )
-    def submit(self, jobs: list[dict[str, object]], after: int, depend: bool, begin: float | None) -> None:
+    def submit(
+        self, jobs: list[dict[str, object]], after: int, depend: bool, begin: float | None, together: bool
+    ) -> None:
         extra: dict[str, object] = {"after": (self._job(after),)} if depend else {}
         if begin is not None:
             extra["begin"] = datetime.datetime.fromtimestamp(self.world.now + begin, datetime.UTC)
         new = tuple(new_job(**fields, **extra) for fields in jobs)
-        (reply,) = self.world.tell(m.Submitted(time=self.world.now, jobs=new))
-        if isinstance(reply, m.Accepted):
-            self.submitted += len(jobs)
-            assert reply.jobs[-1] == self.submitted, "numbers grow by one and are never given twice"
+        self._tell(together, m.Submitted(time=self.world.now, jobs=new))
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50))
-    def attempt_starts(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 50), together=TOGETHER)
+    def attempt_starts(self, pick: int, together: bool) -> None:
         job = self._job(pick)
-        self.world.tell(m.AttemptStarted(time=self.world.now, job=job, attempt=self._attempt(job)))
+        self._tell(together, m.AttemptStarted(time=self.world.now, job=job, attempt=self._attempt(job)))
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50))
-    def progresses(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 50), together=TOGETHER)
+    def progresses(self, pick: int, together: bool) -> None:
         job = self._job(pick)
-        self.world.tell(m.Progressed(time=self.world.now, job=job, attempt=self._attempt(job)))
+        self._tell(together, m.Progressed(time=self.world.now, job=job, attempt=self._attempt(job)))
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50))
-    def a_hang_is_found(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 50), together=TOGETHER)
+    def a_hang_is_found(self, pick: int, together: bool) -> None:
         job, now = self._job(pick), self.world.now
-        self.world.tell(m.HangFound(time=now, job=job, attempt=self._attempt(job), message="silent"))
+        self._tell(together, m.HangFound(time=now, job=job, attempt=self._attempt(job), message="silent"))
 
-    @rule(room=st.booleans())
-    def the_disk_fills_or_empties(self, room: bool) -> None:
-        self.world.tell(m.RoomChanged(time=self.world.now, room=room))
+    @rule(room=st.booleans(), together=TOGETHER)
+    def the_disk_fills_or_empties(self, room: bool, together: bool) -> None:
+        self._tell(together, m.RoomChanged(time=self.world.now, room=room))
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50), how=ENDS, jitter=st.floats(0, 0.99))
-    def attempt_ends(self, pick: int, how: dict[str, object], jitter: float) -> None:
-        job = self._job(pick)
-        end = m.AttemptEnd(ended_at=self.world.now, **how)  # type: ignore[arg-type]
-        self.world.tell(
-            m.AttemptEnded(time=self.world.now, job=job, attempt=self._attempt(job), end=end, jitter=jitter)
-        )
+    @rule(
+        pick=st.integers(0, 50),
+        how=ENDS,
+        jitter=st.floats(0, 0.99),
+        released=st.booleans(),
+        together=TOGETHER,
+    )
+    def attempt_ends(
+        self, pick: int, how: dict[str, object], jitter: float, released: bool, together: bool
+    ) -> None:
+        """Perhaps nothing of it is left in the same moment."""
+        job, now = self._job(pick), self.world.now
+        attempt, end = self._attempt(job), m.AttemptEnd(ended_at=now, **how)  # type: ignore[arg-type]
+        told: list[m.Event] = [m.AttemptEnded(time=now, job=job, attempt=attempt, end=end, jitter=jitter)]
+        if released:
+            told.append(m.LeaseReleased(time=now, job=job, attempt=attempt))
+        self._tell(together, *told)
 
     @precondition(lambda self: self.world.state.leases)
-    @rule(pick=st.integers(0, 50), stuck=st.booleans())
-    def lease_released(self, pick: int, stuck: bool) -> None:
+    @rule(pick=st.integers(0, 50), stuck=st.booleans(), together=TOGETHER)
+    def lease_released(self, pick: int, stuck: bool, together: bool) -> None:
         leases = sorted(self.world.state.leases)
         lease = self.world.state.leases[leases[pick % len(leases)]]
         why = dict.fromkeys(lease.gpus[:1], "memory did not come back") if stuck else {}
-        self.world.release(lease.job, lease.attempt, why)
+        now = self.world.now
+        self._tell(together, m.LeaseReleased(time=now, job=lease.job, attempt=lease.attempt, stuck=why))
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50), request=REQUESTS)
-    def somebody_asks(self, pick: int, request: type[m.Event]) -> None:
-        self.world.tell(request(time=self.world.now, job=self._job(pick)))  # type: ignore[call-arg]
+    @rule(pick=st.integers(0, 50), request=REQUESTS, together=TOGETHER)
+    def somebody_asks(self, pick: int, request: type[m.Event], together: bool) -> None:
+        asked = request(time=self.world.now, job=self._job(pick))  # type: ignore[call-arg]
+        self._tell(together, asked)
 
-    @rule(index=st.integers(0, 2), foreign=st.booleans(), drain=st.booleans())
-    def a_gpu_changes(self, index: int, foreign: bool, drain: bool) -> None:
-        world, why = self.world, "python (pid 7, bob)" if foreign else None
+    @precondition(lambda self: self.submitted)
+    @rule(pick=st.integers(0, 50), after=st.none() | st.integers(0, 50), priority=st.integers(-2, 2),
+          together=TOGETHER)  # fmt: skip
+    def a_job_is_changed(self, pick: int, after: int | None, priority: int, together: bool) -> None:
+        waits_for = (self._job(after),) if after is not None else ()
+        schedule = Schedule(priority=priority, after=waits_for)
+        asked = m.UpdateRequested(time=self.world.now, job=self._job(pick), key="k", schedule=schedule)
+        self._tell(together, asked)
+
+    @rule(index=st.integers(0, 2), foreign=st.booleans(), drain=st.booleans(), together=TOGETHER)
+    def a_gpu_changes(self, index: int, foreign: bool, drain: bool, together: bool) -> None:
+        now, why = self.world.now, "python (pid 7, bob)" if foreign else None
         whole = tuple(device(i, foreign=why if i == index else None) for i in range(3))
-        world.tell(m.DevicesObserved(time=world.now, devices=whole))
         order = m.DrainRequested if drain else m.UndrainRequested
-        world.tell(order(time=world.now, uuid=f"GPU-{index}"))
+        observed = m.DevicesObserved(time=now, devices=whole)
+        self._tell(together, observed, order(time=now, uuid=f"GPU-{index}"))
 
-    @rule(seconds=st.floats(0.1, 700))
-    def time_passes(self, seconds: float) -> None:
-        self.world.pass_time(seconds)
+    @rule(seconds=st.floats(0.1, 700), together=TOGETHER)
+    def time_passes(self, seconds: float, together: bool) -> None:
+        self.world.now += seconds
+        self._tell(together, m.TimePassed(time=self.world.now))
 
     @rule()
     def the_daemon_is_killed(self) -> None:
+        """What it had not yet decided, nobody has been told."""
+        self.inbox = []
         self.world.restart()
 
     @rule()
@@ -140,6 +184,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Answer every order and let time pass: every job that was not held comes to its end."""
         world = self.world
+        self._decide()
         world.tell(m.DevicesObserved(time=world.now, devices=tuple(map(device, range(3)))))
         world.tell(m.RoomChanged(time=world.now, room=True))
         for index in range(3):

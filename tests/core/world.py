@@ -39,6 +39,7 @@ class World:
         self.state = State()
         self.now = 1000.0
         self.position = 0.0
+        self.told = 0  # events
         self.effects: list[m.Effect] = []
         self.history: list[m.Happened] = []
         self.attempts: dict[tuple[int, int], m.Attempt] = {}
@@ -49,6 +50,7 @@ class World:
 
     def tell(self, *events: m.Event) -> tuple[m.Reply, ...]:
         """One batch. Returns the replies; effects of this batch are in `effects`."""
+        self.told += len(events)
         decision = decide(self.state, events)
         self.take(decision)
         return decision.replies
@@ -128,6 +130,9 @@ class World:
         return [line.type for line in self.history if line.job == job]
 
 
+WAITING = (JobState.QUEUED, JobState.HELD, JobState.BACKOFF)
+
+
 def check_invariants(state: State) -> None:
     """What must always be true of the core's memory, whatever happened."""
     held = [uuid for lease in state.leases.values() for uuid in lease.gpus]
@@ -144,6 +149,11 @@ def check_invariants(state: State) -> None:
             assert lease.releasing, f"{job.state} with a lease that nobody releases"
         if job.state.ended:
             assert state.outcomes[job.id] is job.state
+        if job.state in WAITING:
+            for other in job.schedule.after:
+                how = state.outcomes.get(other)
+                assert other in state.jobs or how is not None, f"job {job.id} waits for one that is unknown"
+                assert how in (None, JobState.SUCCEEDED), f"job {job.id} waits for one that has {how}"
     queued = [job for job in state.jobs.values() if job.state is JobState.QUEUED]
     assert state.queue == sorted(map(place, queued))
     free = [job for job in queued if not waits_for_jobs(state, job)]

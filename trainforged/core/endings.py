@@ -42,16 +42,23 @@ def end(
     draft.put(ended)
     draft.note(time, f"job_{ended.state}", message, job.id, reason=str(reason), exit_code=exit_code)
     draft.reschedule = True
-    if ended.state is not JobState.SUCCEEDED:
-        _fail_dependents(draft, ended, time)
 
 
-def _fail_dependents(draft: Draft, ended: m.Job, time: float) -> None:
-    for job_id in sorted(draft.base.dependents.get(ended.id, ())):
+def fail_dependents(draft: Draft, time: float) -> None:
+    """End the jobs that wait for one which has ended and did not succeed. Once all events of a batch are
+    in: whoever waits may have come, or begun to wait, in the same batch before or after the other's end."""
+    waiting = sorted(draft.touched_or_waiting())
+    for job_id in waiting:  # which grows as we go: who waited for those waits in vain too
         job = draft.job(job_id)
-        if job is not None and ended.id in job.schedule.after and job.state in _BEFORE_START:
-            message = f"job {ended.id}, which it waited for, {ended.state}"
-            end(draft, job, time, Trigger.FAIL, EndReason.DEPENDENCY, message)
+        if job is None or job.state not in _WAITING:
+            continue
+        for other in job.schedule.after:
+            how = draft.outcome(other)
+            if how is not None and how is not JobState.SUCCEEDED:
+                message = f"job {other}, which it waited for, {how}"
+                end(draft, job, time, Trigger.FAIL, EndReason.DEPENDENCY, message)
+                waiting += sorted(draft.waiting_for(job_id))
+                break
 
 
-_BEFORE_START = frozenset({JobState.QUEUED, JobState.HELD})
+_WAITING = frozenset({JobState.QUEUED, JobState.HELD, JobState.BACKOFF})

@@ -111,7 +111,7 @@ def remove_requested(draft: Draft, event: m.RemoveRequested) -> m.Reply:
         return m.Refused(code="conflict", message=f"job {job.id} is {job.state}; cancel it first")
     if draft.lease(event.job) is not None:
         return m.Refused(code="conflict", message=f"job {event.job} is still being cleaned up")
-    waiting = draft.base.dependents.get(event.job)
+    waiting = draft.waiting_for(event.job)
     if waiting:
         return m.Refused(code="conflict", message=f"job {min(waiting)} waits for job {event.job}")
     draft.remove(event.job)

@@ -207,6 +207,7 @@ class Draft:
         self.effects: list[m.Effect] = []
         self._added: dict[int, str] = {}
         self._removed: set[int] = set()
+        self._after: dict[int, set[int]] = {}  # job → who waits for it, of those put here
         self._resubmitted: dict[int, str] = {}
         self._attempts: dict[tuple[int, int], m.Attempt] = {}
         self._history: list[m.Happened] = []
@@ -214,14 +215,29 @@ class Draft:
     # ---- reading
 
     def job(self, job_id: int) -> m.Job | None:
+        if job_id in self._removed:
+            return None
         return self.jobs.get(job_id) or self.base.jobs.get(job_id)
 
     def outcome(self, job_id: int) -> JobState | None:
         """How the job ended; None if it has not, or is not known."""
+        if job_id in self._removed:
+            return None
         job = self.jobs.get(job_id)
         if job is not None:
             return job.state if job.state.ended else None
-        return None if job_id in self._removed else self.base.outcomes.get(job_id)
+        return self.base.outcomes.get(job_id)
+
+    def waiting_for(self, job_id: int) -> set[int]:
+        """Jobs that have not ended and are to start after this one."""
+        named = self.base.dependents.get(job_id, set()) | self._after.get(job_id, set())
+        jobs = (self.job(other) for other in named)
+        return {j.id for j in jobs if j is not None and not j.state.ended and job_id in j.schedule.after}
+
+    def touched_or_waiting(self) -> set[int]:
+        """Jobs that this draft puts somewhere, with those that wait for one that ends in it."""
+        ended = [job.id for job in self.jobs.values() if job.state.ended]
+        return self.jobs.keys() | {other for job_id in ended for other in self.waiting_for(job_id)}
 
     def known(self, job_id: int) -> bool:
         return self.job(job_id) is not None or self.outcome(job_id) is not None
@@ -287,6 +303,8 @@ class Draft:
 
     def put(self, job: m.Job) -> None:
         self.jobs[job.id] = job
+        for other in job.schedule.after:
+            self._after.setdefault(other, set()).add(job.id)
 
     def add(self, job: m.Job, key: str) -> None:
         self._added[job.id] = key
