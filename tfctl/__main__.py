@@ -25,6 +25,7 @@ COMMANDS = {
     "top": "the live view: GPUs, jobs, queue",
     "logs": "output of a job",
     "metrics": "series that a job reported",
+    "compare": "jobs side by side: settings that differ, last and best values",
     "cancel": "end jobs",
     "hold": "keep jobs from running; a running one saves and stops",
     "release": "let held jobs go on",

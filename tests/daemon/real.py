@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -131,6 +132,15 @@ class RealDaemon:
         )  # fmt: skip
         assert not check or done.returncode == 0, (done.args, done.returncode, done.stdout, done.stderr)
         return done
+
+    def get(self, target: str) -> Any:
+        """The JSON that a route answers over the socket."""
+        with connect(self.socket, DEADLINE)[0] as sock:
+            sock.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b" 200 " in head.split(b"\r\n")[0], answer
+        return json.loads(body)
 
     def command(self, *argv: str, **fields: Any) -> JobView:
         """Submit a command that runs in the test's folder. `fields` are sections of the job file."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
+from tests.shell.fake_insight import FakeInsight
 from trainforge.api import (
     AttemptView,
     CancelRequest,
@@ -56,6 +57,7 @@ class FakeService:
     def __init__(self, *, keep: int = 2000) -> None:
         self.live = Live(keep=keep)
         self.all: dict[int, JobView] = {}
+        self.insight = FakeInsight(self._find)
         self.requests: dict[str, int] = {}
         self.history: list[EventView] = []
         self.contents: dict[str, bytes] = {}
@@ -209,7 +211,7 @@ class FakeService:
         self._find(job)
         names = which.names or ("loss", "accuracy")
         series = [
-            Series(name=name, step=(1, 2), time=(1.0, 2.0), value=(0.5, None), attempt=(1, 1))
+            Series(name=name, step=(1, 2), time=(1.0, 2.0), value=(0.5, "NaN"), attempt=(1, 1))
             for name in names
         ]
         return MetricsAnswer(job=job, series=tuple(series))

@@ -69,7 +69,7 @@ def _values(name: str, answers: Sequence[MetricsAnswer]) -> list[str]:
         series = next((series for series in answer.series if series.name == name), None)
         out.append(metric(series.value[-1]) if series is not None and series.value else "-")
         if len(answers) == 1 and series is not None:
-            known = [value for value in series.value if value is not None]
+            known = [value for value in series.numbers if value is not None]
             out += [metric(min(known)), metric(max(known))] if known else ["-", "-"]
             out.append(str(len(series.value)))
     return out
@@ -109,4 +109,4 @@ def _labels(jobs: Sequence[JobView]) -> list[str]:
 def _curve(series: Series, label: str) -> Curve:
     changes = zip(series.attempt, series.attempt[1:], series.step[1:], strict=False)
     marks = [step for before, after, step in changes if before != after]
-    return Curve(label, series.step, series.value, marks)
+    return Curve(label, series.step, series.numbers, marks)

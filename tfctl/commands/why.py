@@ -7,28 +7,10 @@ import argparse
 from tfctl.render.words import one_line, plain
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
+from trainforge.advice import advice
 from trainforge.api import AttemptView, JobView
 from trainforge.states import JobState
 
-GO_ON = "tfctl retry {id} goes on from its newest checkpoint"
-SEE_LOGS = "see what it wrote: tfctl logs {id} --tail 50; then tfctl retry {id}"
-MEND = "mend it, then: tfctl retry {id}"
-ADVICE = {
-    "user_error": MEND,
-    "start_failed": MEND,
-    "time_limit": "tfctl retry {id} --set schedule.time_limit=… goes on where it stopped",
-    "killed": GO_ON,
-    "lost": GO_ON,
-    "hang": SEE_LOGS,
-    "peer_lost": SEE_LOGS,
-    "dependency": "tfctl why on the job it waited for; then tfctl retry {id}",
-    "out_of_memory": "give it more, or let it take less: tfctl retry {id} --set resources.memory=…",
-    "gpu_out_of_memory": "let it take less (a smaller batch, accumulated), then: tfctl retry {id}",
-    "gpu_memory_taken": "tfctl gpus says who uses the GPU; then tfctl retry {id}",
-    "gpu_fault": "tfctl gpus says what is wrong with it; tfctl retry {id} takes another",
-    "disk_full": "make room (tfctl du), then: tfctl retry {id}",
-}
-OF_THE_PROJECT = ("user_error", "start_failed", "gpu_out_of_memory")  # mended in the code, perhaps
 LINES = 20  # of a traceback, or of output
 
 
@@ -53,16 +35,9 @@ def explain(job: JobView) -> list[str]:
         lines += [
             f"  {attempt.number}: {attempt.reason}, {one_line(attempt.message or '')}" for attempt in ended
         ]
-    if job.state is JobState.FAILED and job.reason in ADVICE:
-        lines.append("what to do: " + _advice(job, job.reason))
+    if (what := advice(job)) is not None:
+        lines.append(f"what to do: {what}")
     return lines
-
-
-def _advice(job: JobView, reason: str) -> str:
-    advice = ADVICE[reason].format(id=job.id)
-    if job.root is not None and reason in OF_THE_PROJECT:
-        advice += " --code current (else the code runs as it was submitted)"
-    return advice
 
 
 def _evidence(attempt: AttemptView, said: str) -> list[str]:

@@ -58,10 +58,10 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def metric(value: float | None) -> str:
-    """Four significant digits; `nan` for a value that is none."""
-    if value is None:
-        return "nan"
+def metric(value: float | str | None) -> str:
+    """Four significant digits; `nan` and `inf` for what is not finite."""
+    if value is None or isinstance(value, str):
+        return {"Infinity": "inf", "-Infinity": "-inf"}.get(value or "", "nan")
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.4g}"

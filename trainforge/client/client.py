@@ -68,6 +68,7 @@ from trainforge.states import JobState
 __all__ = ["ApiError", "Client", "NoDaemon"]
 
 if TYPE_CHECKING:
+    from trainforge.api.page import Comparison
     from trainforge.client.events import EventStream
 
 T = TypeVar("T")
@@ -219,6 +220,12 @@ class Client:
         """Reported series (no names: all), downsampled to `points`, from `since` (s since the epoch) on."""
         query = {"name": list(names), "since": since, "points": points}
         return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), MetricsAnswer)
+
+    def compare(self, jobs: Sequence[int]) -> Comparison:
+        """The settings in which the jobs differ, and the last and best values of their series."""
+        from trainforge.api.page import Comparison
+
+        return self._ask("GET", _target("/v1/compare", {"jobs": list(jobs)}), Comparison)
 
     def events(
         self,

@@ -42,6 +42,7 @@ from trainforged.core import scheduler
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.housekeeping import Housekeeping
+from trainforged.daemon.insight.whole import DaemonInsight
 from trainforged.daemon.output import Output
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
@@ -97,10 +98,15 @@ class DaemonService:
         self._project_limit = project_limit
         self._clock = clock
         self._started = clock()
+        self._insight = DaemonInsight(store, metrics, files, self.job, state_dir / "jobs")
 
     @property
     def live(self) -> Live:
         return self._live
+
+    @property
+    def insight(self) -> DaemonInsight:
+        return self._insight
 
     # ------------------------------------------------------------ jobs
 
@@ -221,8 +227,11 @@ class DaemonService:
 
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
-        series = await asyncio.to_thread(self._metrics.query, job, which.names, which.since, which.points)
-        return MetricsAnswer(job=job, series=series)
+        series = await asyncio.to_thread(
+            self._metrics.query, job, which.names, which.since, which.points, which.rank
+        )
+        ranks = await asyncio.to_thread(self._metrics.ranks, job)
+        return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
         found = await asyncio.to_thread(self._store.events, after, job, limit)

@@ -162,6 +162,11 @@ class JobStore:
         with self._database.read() as connection:
             return reading.events(connection, after, job, limit)
 
+    def newest_events(self, job: int, limit: int) -> tuple[EventView, ...]:
+        """The last `limit` events of the job, oldest first."""
+        with self._database.read() as connection:
+            return reading.newest_events(connection, job, limit)
+
     @property
     def last_event(self) -> int:
         """The id of the newest event; 0 before the first."""

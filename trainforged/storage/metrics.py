@@ -17,13 +17,13 @@ from typing import Self
 
 import msgspec
 
-from trainforge.api import Series
+from trainforge.api import Series, Value
 from trainforged.storage.database import Database, family
 from trainforged.storage.errors import StorageDamaged, translated
 from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.progress import Tracked
 from trainforged.storage.schema import METRICS
-from trainforged.storage.series import Reader, Start
+from trainforged.storage.series import Reader, Start, shown
 
 __all__ = ["MetricStore", "Note", "Place", "Reading"]
 
@@ -167,6 +167,21 @@ class MetricStore:
                 for series, name, has_nan in rows
                 if not names or name in names
             )
+
+    def latest(self, job: int, rank: int = 0) -> dict[str, Value]:
+        """The newest value of each of the job's series."""
+        newest = "SELECT value FROM samples WHERE series = ? ORDER BY attempt DESC, n DESC LIMIT 1"
+        query = "SELECT id, name FROM series WHERE job = ? AND rank = ? ORDER BY name"
+        with self._database.read() as connection:
+            rows = connection.execute(query, (job, rank)).fetchall()
+            found = {name: connection.execute(newest, (series,)).fetchone() for series, name in rows}
+        return {name: shown(row[0]) for name, row in found.items() if row is not None}
+
+    def ranks(self, job: int) -> tuple[int, ...]:
+        """Those of the job that have reported."""
+        with self._database.read() as connection:
+            query = "SELECT DISTINCT rank FROM series WHERE job = ? ORDER BY rank"
+            return tuple(rank for (rank,) in connection.execute(query, (job,)))
 
     def usage(self) -> int:
         """Bytes on disk."""

@@ -196,6 +196,12 @@ def events(
     )
 
 
+def newest_events(connection: sqlite3.Connection, job_id: int, limit: int) -> tuple[EventView, ...]:
+    query = "SELECT id FROM events WHERE job = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+    before = _value(connection, query, job_id, limit)
+    return events(connection, before or 0, job_id, limit)
+
+
 def ended_before(connection: sqlite3.Connection, moment: float, limit: int) -> tuple[m.Job, ...]:
     query = "SELECT body FROM jobs WHERE ended_at < ? ORDER BY ended_at, id LIMIT ?"
     return tuple(map(_job.decode, _column(connection, query, moment, limit)))

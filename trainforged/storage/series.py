@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from trainforge.api import Series
+from trainforge.api import Series, Value
 
 FEWEST_POINTS = 5  # first, last, and one bucket
 
@@ -65,7 +65,7 @@ class Reader:
             name=name,
             step=tuple(row[3] for row in rows),
             time=tuple(row[5] for row in rows),
-            value=tuple(_shown(row[2]) for row in rows),
+            value=tuple(shown(row[2]) for row in rows),
             attempt=tuple(row[0] for row in rows),
             epoch=tuple(row[4] for row in rows),
         )
@@ -197,6 +197,10 @@ def _place(start: Start) -> tuple[float, float]:
     return start.epoch or 0.0, start.step or 0.0
 
 
-def _shown(value: float | None) -> float | None:
-    """NaN (NULL in the table) and infinity have no number in JSON."""
-    return None if value is None or value in (float("inf"), float("-inf")) else value
+def shown(value: float | None) -> Value:
+    """NaN (NULL in the table) and infinity have no number in JSON, but names."""
+    if value is None:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value

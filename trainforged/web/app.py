@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from trainforged.web import routes_files, routes_jobs, routes_machine, routes_output
+from trainforged.web import routes_files, routes_insight, routes_jobs, routes_machine, routes_output
 from trainforged.web.context import CONTEXT, Context
 from trainforged.web.guard import Handler, guard
 from trainforged.web.limits import Limits
@@ -19,7 +19,13 @@ from trainforged.web.service import Service
 
 LAST_WORDS = 0.2  # seconds that streams have to end when the daemon stops
 TABLE: tuple[Route, ...] = tuple(
-    itertools.chain(routes_jobs.routes, routes_output.routes, routes_files.routes, routes_machine.routes)
+    itertools.chain(
+        routes_jobs.routes,
+        routes_output.routes,
+        routes_insight.routes,
+        routes_files.routes,
+        routes_machine.routes,
+    )
 )
 
 

@@ -9,7 +9,9 @@ import msgspec
 from aiohttp import web
 
 from trainforge.api import ErrorCode, EventList, MetricsAnswer
+from trainforge.api.page import FoundLines
 from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.insight import LineFilter
 from trainforged.web.routing import Call, Routes
 from trainforged.web.service import LogFilter, MetricsFilter
 from trainforged.web.streams import EVENT_STREAM, stream, tell
@@ -24,12 +26,15 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
     rank: Natural | None = None  # one rank's output; without it, that of all
     tail: Natural | None = None  # lines
     follow: bool = False
+    search: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200  # lines found
 
 
 class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
     name: tuple[str, ...] = ()
     since: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None  # seconds since the epoch
     points: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 1000
+    rank: Natural = 0
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +42,14 @@ class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
 
 
-@routes.add("GET", "/v1/jobs/{id}/logs", "The job's output", content=("text/plain",))
-async def logs(call: Call[LogsQuery, None]) -> web.StreamResponse:
+@routes.add(
+    "GET", "/v1/jobs/{id}/logs", "The job's output, or where in it is `search`", content=("text/plain",)
+)
+async def logs(call: Call[LogsQuery, None]) -> FoundLines | web.StreamResponse:
     query = call.query
+    if query.search is not None:
+        lines = LineFilter(text=query.search, attempt=query.attempt, rank=query.rank, limit=query.limit)
+        return await call.service.insight.search(call.job, lines)
     which = LogFilter(attempt=query.attempt, rank=query.rank, tail=query.tail, follow=query.follow)
     output = await call.service.logs(call.job, which)
     async with (
@@ -54,7 +64,7 @@ async def logs(call: Call[LogsQuery, None]) -> web.StreamResponse:
 @routes.add("GET", "/v1/jobs/{id}/metrics", "Series the job reported, downsampled to `points`")
 async def metrics(call: Call[MetricsQuery, None]) -> MetricsAnswer:
     query = call.query
-    which = MetricsFilter(names=query.name, since=query.since, points=query.points)
+    which = MetricsFilter(names=query.name, since=query.since, points=query.points, rank=query.rank)
     return await call.service.metrics(call.job, which)
 
 

@@ -35,6 +35,7 @@ from trainforge.api import (
     UpdateRequest,
 )
 from trainforge.states import JobState
+from trainforged.web.insight import Insight
 from trainforged.web.live import Live
 
 
@@ -63,6 +64,7 @@ class MetricsFilter(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     since: float | None = None
     points: int = 1000
+    rank: int = 0
 
 
 class Service(Protocol):
@@ -75,6 +77,10 @@ class Service(Protocol):
     @property
     def live(self) -> Live:
         """Where the daemon publishes what happens; event streams read it."""
+
+    @property
+    def insight(self) -> Insight:
+        """What the page shows beyond jobs as they are."""
 
     # ------------------------------------------------------------ jobs
 

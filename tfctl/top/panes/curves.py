@@ -48,7 +48,7 @@ def pane(known: Known, job: JobView | None, width: int, rows: int) -> list[Line]
 def _chart(series: Series, width: int, rows: int) -> list[Line]:
     changes = zip(series.attempt, series.attempt[1:], series.step[1:], strict=False)
     marks = [step for before, after, step in changes if before != after]
-    curve = Curve(series.name, series.step, series.value, marks)
+    curve = Curve(series.name, series.step, series.numbers, marks)
     lines = chart([curve], width, max(1, rows - FOOT))
     return [exactly(_coloured(line), width) for line in lines]
 

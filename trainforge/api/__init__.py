@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from trainforge.states import JobState
+
+NotFinite = Literal["NaN", "Infinity", "-Infinity"]
+Value = float | NotFinite  # what JSON has no number for is named
 
 
 class ErrorCode(StrEnum):
@@ -337,14 +340,23 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     step: tuple[float, ...]
     time: tuple[float, ...]  # seconds since the epoch
-    value: tuple[float | None, ...]  # null stands for NaN or infinity
+    value: tuple[Value, ...]
     attempt: tuple[int, ...]
     epoch: tuple[float | None, ...] = ()
 
+    @property
+    def numbers(self) -> tuple[float | None, ...]:
+        """The values; None for what is not finite."""
+        return tuple(None if isinstance(value, str) else value for value in self.value)
+
 
 class MetricsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Series of one rank; `ranks` are those that have reported any."""
+
     job: int
     series: tuple[Series, ...]
+    rank: int = 0
+    ranks: tuple[int, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,53 @@
+"""What the fake service shows the page: little, and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trainforge.api import JobView
+from trainforge.api.page import (
+    Checkpoints,
+    Comparison,
+    Differences,
+    FoundLine,
+    FoundLines,
+    Incident,
+    SpecAnswer,
+)
+from trainforged.web.insight import LineFilter
+
+
+class FakeInsight:
+    """`find` gives a job, or raises."""
+
+    def __init__(self, find: Callable[[int], JobView]) -> None:
+        self._find = find
+
+    async def incident(self, job: int) -> Incident:
+        found = self._find(job)
+        return Incident(
+            job=job, state=found.state, reason=None, sentence=found.why, cause=None, evidence=(), rank=None,
+            traceback=None, last_metrics={"loss": "NaN"}, last_progress=None, stacks=(), tried=(), advice=(),
+            events=(),
+        )  # fmt: skip
+
+    async def spec(self, job: int) -> SpecAnswer:
+        name = self._find(job).name
+        return SpecAnswer(spec={"project": {"name": name}}, git=None, workdir="/w", project="/p", root=None)
+
+    async def differences(self, job: int, other: int | None) -> Differences:
+        self._find(job)
+        return Differences(with_=other, rows=())
+
+    async def checkpoints(self, job: int) -> Checkpoints:
+        self._find(job)
+        return Checkpoints(checkpoints=())
+
+    async def compare(self, jobs: Sequence[int]) -> Comparison:
+        return Comparison(jobs=tuple(map(self._find, jobs)), settings=(), metrics=())
+
+    async def search(self, job: int, which: LineFilter) -> FoundLines:
+        self._find(job)
+        return FoundLines(
+            lines=(FoundLine(attempt=1, number=1, rank=which.rank, text=which.text),), more=False
+        )

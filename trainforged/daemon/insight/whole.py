@@ -1,0 +1,175 @@
+"""`web.insight.Insight`: what is known of jobs, gathered off the loop and put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from trainforge.api import ErrorCode, FileEntry, JobView
+from trainforge.api.page import (
+    Checkpoints,
+    ComparedMetric,
+    Comparison,
+    Differences,
+    FoundLine,
+    FoundLines,
+    Incident,
+    SavedCheckpoint,
+    SpecAnswer,
+)
+from trainforge.in_job.manifests import find_checkpoints
+from trainforged.daemon.insight import best, incidents, searching, settings
+from trainforged.daemon.views import moment
+from trainforged.execution.errors import FilesError
+from trainforged.execution.files import Files
+from trainforged.storage.jobs import JobStore, Submission
+from trainforged.storage.metrics import MetricStore
+from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.insight import LineFilter
+
+NEWEST_EVENTS = 200
+
+_manifest = msgspec.json.Decoder(tuple[FileEntry, ...])
+
+
+class DaemonInsight:
+    """`job` gives a job whole, None where there is none."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        metrics: MetricStore,
+        files: Files,
+        job: Callable[[int], Awaitable[JobView | None]],
+        jobs_dir: Path,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._files = files
+        self._job = job
+        self._jobs_dir = jobs_dir
+
+    # ---- one job
+
+    async def incident(self, job: int) -> Incident:
+        view = await self._whole(job)
+        metrics = await asyncio.to_thread(self._metrics.latest, job)
+        stacks = await asyncio.to_thread(incidents.kept_stacks, self._attempt_dir(job, view.attempt))
+        events = await asyncio.to_thread(self._store.newest_events, job, NEWEST_EVENTS)
+        return incidents.incident(view, metrics, stacks, events)
+
+    async def spec(self, job: int) -> SpecAnswer:
+        submission = await self._submission(job)
+        return SpecAnswer(
+            spec=msgspec.to_builtins(submission.spec),
+            git=submission.git,
+            workdir=submission.workdir,
+            project=str(self._jobs_dir / str(job) / "project"),
+            root=submission.root,
+        )
+
+    async def checkpoints(self, job: int) -> Checkpoints:
+        await self._submission(job)
+        folder = self._jobs_dir / str(job) / "checkpoints"
+        found = await asyncio.to_thread(find_checkpoints, str(folder))
+        newest_best = next((point for point in reversed(found) if point.best), None)
+        return Checkpoints(
+            checkpoints=tuple(
+                SavedCheckpoint(
+                    name=Path(point.path).name,
+                    step=point.step,
+                    saved_at=moment(point.time),
+                    size=point.size,
+                    best=point is newest_best,
+                    whole=point.problem is None,
+                )
+                for point in found
+            )
+        )
+
+    async def search(self, job: int, which: LineFilter) -> FoundLines:
+        attempts = self._attempts(await self._whole(job), which)
+        lines: list[FoundLine] = []
+        for attempt in attempts:
+            most = which.limit + 1 - len(lines)
+            folder = self._attempt_dir(job, attempt)
+            lines += await asyncio.to_thread(searching.search, folder, attempt, which, most)
+            if len(lines) > which.limit:
+                break
+        return FoundLines(lines=tuple(lines[: which.limit]), more=len(lines) > which.limit)
+
+    # ---- several
+
+    async def differences(self, job: int, other: int | None) -> Differences:
+        here = await self._described(job)
+        with_ = other if other is not None else await self._before(job)
+        if with_ is None:
+            return Differences(with_=None, rows=())
+        return Differences(with_=with_, rows=settings.differences(here, await self._described(with_)))
+
+    async def compare(self, jobs: Sequence[int]) -> Comparison:
+        views = [await self._whole(job) for job in jobs]
+        rows = {job: settings.flat((await self._submission(job)).spec) for job in jobs}
+        metrics: dict[str, ComparedMetric] = {}
+        for job in jobs:
+            for series in await asyncio.to_thread(self._metrics.query, job, points=1):
+                found = best.last_and_best(series)
+                if found is not None:
+                    row = metrics.setdefault(series.name, ComparedMetric(name=series.name, values={}))
+                    row.values[str(job)] = found
+        return Comparison(
+            jobs=tuple(views), settings=settings.compared(rows), metrics=tuple(metrics.values())
+        )
+
+    # ---- what they need
+
+    async def _whole(self, job: int) -> JobView:
+        view = await self._job(job)
+        if view is None:
+            raise no_such_job(job)
+        return view
+
+    async def _submission(self, job: int) -> Submission:
+        found = await asyncio.to_thread(self._store.submission, job)
+        if found is None:
+            raise no_such_job(job)
+        return found
+
+    async def _described(self, job: int) -> dict[str, str]:
+        submission = await self._submission(job)
+        files = await asyncio.to_thread(self._frozen, submission)
+        return settings.described(submission, files)
+
+    def _frozen(self, submission: Submission) -> tuple[FileEntry, ...]:
+        """The files that were frozen; none where their list is gone."""
+        if submission.manifest is None:
+            return ()
+        try:
+            return _manifest.decode(self._files.read(submission.manifest))
+        except FilesError:
+            return ()
+
+    async def _before(self, job: int) -> int | None:
+        known = await asyncio.to_thread(self._store.job, job)
+        if known is None:
+            raise no_such_job(job)
+        page = await asyncio.to_thread(
+            self._store.page, user=known.user, name=known.name, limit=1, cursor=job
+        )
+        return page.rows[0].job.id if page.rows else None
+
+    def _attempts(self, job: JobView, which: LineFilter) -> Sequence[int]:
+        if which.attempt == "all":
+            return range(1, job.attempt + 1)
+        if which.attempt == "latest":
+            return (job.attempt,) if job.attempt else ()
+        if not 1 <= which.attempt <= job.attempt:
+            message = f"job {job.id} has had {job.attempt} attempts, not {which.attempt}"
+            raise ApiProblem(ErrorCode.NOT_FOUND, message)
+        return (which.attempt,)
+
+    def _attempt_dir(self, job: int, attempt: int) -> Path:
+        return self._jobs_dir / str(job) / "attempts" / str(attempt)
