@@ -22,6 +22,7 @@ LARGEST = 256 * 1024  # bytes; PyYAML without libyaml still reads that in half a
 MOST_VALUES = 20_000  # with every alias counted as often as it is used
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TOO_DEEP = f"nested more than {DEEPEST} deep"
 # At a line's start, in every sense of YAML. Thousands of %TAG lines would also take libyaml minutes.
 _DIRECTIVE = "(?:^|[\n\r\x85\u2028\u2029])%(?!YAML )"
 _TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
@@ -98,6 +99,8 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str | None) -> SpecErr
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return refusal(f"not YAML: {printable(said, 200)}", Place(file=file))
+    if "maximum nesting depth" in said:  # libyaml's own bound, met before the first node is made
+        return refusal(_TOO_DEEP, Place(file=file, line=mark.line + 1))
     lines = text.splitlines()
     if "cannot start any token" in said and mark.line < len(lines):
         said = _bad_start(lines[mark.line][mark.column :])
@@ -145,7 +148,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if depth > DEEPEST:
-            raise refusal(f"nested more than {DEEPEST} deep", self._place(event))
+            raise refusal(_TOO_DEEP, self._place(event))
         before = self._values
         self._count(1, event)
         node = self._new(event, depth)
