@@ -51,9 +51,7 @@ async def test_a_gigabyte_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [f"PUT /v1/files/{SHA}", "POST /v1/jobs"])
-async def test_a_body_without_a_length_is_refused_when_it_is_too_much(
-    tmp_path: Path, target: str
-) -> None:
+async def test_a_body_without_a_length_is_refused_when_it_is_too_much(tmp_path: Path, target: str) -> None:
     async with served(tmp_path, file=4 * MIB, json_body=4 * MIB) as api:
         before = psutil.Process().memory_info().rss
         size = 2**36  # more than goes through while the refusal is on its way
