@@ -1,5 +1,5 @@
-"""A training loop that runs a turn at a time, when it is told to. Arguments: a socket, and "by-hand" or
-"reporting". Each line received holds the seconds of a turn; the answer is its images per second.
+"""A training loop that runs a turn at a time, when it is told to. Argument: a socket. Each line received
+holds a way, "by-hand" or "reporting", and the seconds of a turn; the answer is its images per second.
 
 By hand it knows nothing of TrainForge; reporting, it calls `trainforge.report` in every step, as the
 documentation says. Both do the same work in the same order.
@@ -7,8 +7,6 @@ documentation says. Both do the same work in the same order.
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import sys
 import time
@@ -22,17 +20,20 @@ CLASSES = 10
 
 
 def main() -> None:
-    path, way = sys.argv[1:]
+    (path,) = sys.argv[1:]
     step = make_step()
-    tell = reporter() if way == "reporting" else lambda number, loss: None
+    ways: dict[str, Callable[[int, float], None]] = {
+        "reporting": reporter(),
+        "by-hand": lambda number, loss: None,
+    }
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         lines = sock.makefile("rw")
-        print(json.dumps({"way": way, "pid": os.getpid()}), file=lines, flush=True)
         number = 0
         for line in lines:
-            seconds, images, began = float(line), 0, time.perf_counter()
-            while (passed := time.perf_counter() - began) < seconds:
+            way, seconds = line.split()
+            tell, images, began = ways[way], 0, time.perf_counter()
+            while (passed := time.perf_counter() - began) < float(seconds):
                 tell(number, step())
                 number += 1
                 images += BATCH
