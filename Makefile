@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs a real distributed training through the real daemon
 # make test   sets everything up and runs all tests
 # make lint   ruff and mypy --strict
+# make page   builds the web page anew
 # make bench  the README's figures
 # make histories  a million random events through the core, its invariants held after each
 # make torture  300 real faults over a mixed queue, then everything is counted
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: demo test lint bench torture histories clean set-up
+.PHONY: demo test lint page bench torture histories clean set-up
 
 set-up: $(STAMP)
 
@@ -33,6 +34,10 @@ lint: set-up
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m building.page --check
+
+page: set-up
+	$(BIN)/python -m building.page
 
 bench: set-up
 	$(BIN)/python -m benchmarks
@@ -44,4 +49,4 @@ torture: set-up
 	$(BIN)/python -m tests.torture --faults 300
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dashboard/node_modules trainforged/web/page build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,69 @@
+/** Asking the daemon. Every answer that is not 2xx becomes a `Refused` with the daemon's own sentence. */
+
+import { signal } from "@preact/signals";
+import type { ErrorAnswer } from "./types";
+
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** True once the daemon said that nobody is signed in here. Only a new sign-in ends that. */
+export const signedOut = signal(false);
+
+export type Query = Record<string, string | number | boolean | null | undefined>;
+
+export function address(path: string, query: Query = {}): string {
+  const parts = Object.entries(query)
+    .filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([key, value]) => `${key}=${encodeURIComponent(String(value))}`);
+  return parts.length ? `${path}?${parts.join("&")}` : path;
+}
+
+export async function get<T>(path: string, query: Query = {}, abort?: AbortSignal): Promise<T> {
+  const answer = await ask(address(path, query), { signal: abort ?? null });
+  return (await answer.json()) as T;
+}
+
+export async function getText(path: string, query: Query = {}, abort?: AbortSignal): Promise<string> {
+  return (await ask(address(path, query), { signal: abort ?? null })).text();
+}
+
+export async function send<T>(method: "POST" | "PATCH" | "DELETE", path: string, body: unknown = {}): Promise<T> {
+  const answer = await ask(path, {
+    method,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return (await answer.json()) as T;
+}
+
+/** The answer once its head is there. Raises Refused; a TypeError is a daemon that is away. */
+export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  const answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
+  if (answer.ok) return answer;
+  const refused = await refusal(answer);
+  if (refused.status === 401) signedOut.value = true;
+  throw refused;
+}
+
+async function refusal(answer: Response): Promise<Refused> {
+  try {
+    const { error } = (await answer.json()) as ErrorAnswer;
+    return new Refused(answer.status, error.code, error.message);
+  } catch {
+    return new Refused(answer.status, "", `the daemon answered ${answer.status}`);
+  }
+}
+
+/** What to show of whatever went wrong. */
+export function sentence(problem: unknown): string {
+  if (problem instanceof Refused) return problem.message;
+  if (problem instanceof TypeError) return "The daemon does not answer. This page goes on by itself when it does.";
+  return problem instanceof Error ? problem.message : String(problem);
+}

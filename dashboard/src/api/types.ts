@@ -1,0 +1,338 @@
+// Made by `python -m building.api_types` from the daemon's OpenAPI: do not edit.
+
+export interface AttemptView {
+  number: number;
+  gpus: string[];
+  started_at: string;
+  ended_at: string | null;
+  reason: string | null;
+  exit_code: number | null;
+  signal: number | null;
+  message: string | null;
+  failed_rank: number | null;
+  tail: string | null;
+  ranks: RankView[];
+  resumed_from: string | null;
+}
+
+export interface CancelRequest {
+  now: boolean;
+}
+
+export interface CheckpointView {
+  path: string;
+  step: number | null;
+  size: number;
+  created_at: string;
+  best: boolean;
+  problem: string | null;
+}
+
+export interface Counts {
+  queued: number;
+  held: number;
+  starting: number;
+  running: number;
+  stopping: number;
+  backoff: number;
+  unknown: number;
+  succeeded: number;
+  failed: number;
+  cancelled: number;
+}
+
+export interface DiskAnswer {
+  jobs: DiskEntry[];
+  files: number;
+  environments: number;
+  database: number;
+  total: number;
+}
+
+export interface DiskEntry {
+  job: number;
+  name: string;
+  state: JobState;
+  project: number;
+  checkpoints: number;
+  logs: number;
+  total: number;
+}
+
+export interface DrainRequest {
+  reason: string | null;
+}
+
+export interface Error {
+  code: ErrorCode;
+  message: string;
+  details: ErrorDetail[];
+}
+
+export interface ErrorAnswer {
+  error: Error;
+}
+
+export type ErrorCode = "conflict" | "internal" | "invalid_request" | "invalid_spec" | "method_not_allowed" | "missing_files" | "no_space" | "no_such_job" | "not_found" | "not_yet" | "timeout" | "too_large" | "too_many" | "unavailable";
+
+export interface ErrorDetail {
+  path: string;
+  message: string;
+  file: string | null;
+  line: number | null;
+}
+
+export interface EventList {
+  events: EventView[];
+  next: number | null;
+}
+
+export interface EventView {
+  id: number;
+  time: string;
+  type: string;
+  job: number | null;
+  message: string;
+  data: Record<string, unknown>;
+}
+
+export interface FileEntry {
+  path: string;
+  sha256: string | null;
+  mode: number;
+  size: number;
+  target: string | null;
+}
+
+export interface Git {
+  commit: string;
+  dirty: boolean;
+}
+
+export interface GpuHistory {
+  every: number;
+  utilisation: (number | null)[];
+  memory: (number | null)[];
+  temperature: (number | null)[];
+  power: (number | null)[];
+}
+
+export interface GpuList {
+  gpus: GpuView[];
+  problem: string | null;
+}
+
+export interface GpuProcess {
+  pid: number;
+  memory: number | null;
+  kind: string;
+  name: string | null;
+  user: string | null;
+}
+
+export interface GpuView {
+  uuid: string;
+  index: number;
+  name: string;
+  pci: string | null;
+  memory_total: number;
+  memory_used: number | null;
+  utilisation: number | null;
+  temperature: number | null;
+  power: number | null;
+  power_limit: number | null;
+  processes: GpuProcess[];
+  state: string;
+  reason: string | null;
+  job: number | null;
+  simulated: boolean;
+  history: GpuHistory | null;
+}
+
+export interface JobList {
+  jobs: JobView[];
+  next: string | null;
+}
+
+export interface JobProgress {
+  job: number;
+  progress: Progress | null;
+  usage: Usage | null;
+}
+
+export type JobState = "backoff" | "cancelled" | "failed" | "held" | "queued" | "running" | "starting" | "stopping" | "succeeded" | "unknown";
+
+export interface JobView {
+  id: number;
+  name: string;
+  user: string;
+  state: JobState;
+  reason: string | null;
+  priority: number;
+  submitted_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  resources: ResourceView;
+  gpus: string[];
+  gpu_indices: number[];
+  attempt: number;
+  retries: number;
+  exit_code: number | null;
+  git: Git | null;
+  progress: Progress | null;
+  usage: Usage | null;
+  why: string;
+  dir: string;
+  elapsed: number;
+  time_limit: number | null;
+  description: string;
+  base_image: string | null;
+  root: string | null;
+  attempts: AttemptView[] | null;
+  spec: Record<string, unknown> | null;
+}
+
+export interface MetricsAnswer {
+  job: number;
+  series: Series[];
+}
+
+export interface MissingAnswer {
+  missing: string[];
+}
+
+export interface MissingRequest {
+  files: string[];
+}
+
+export interface PathAnswer {
+  dir: string;
+  project: string;
+  checkpoints: CheckpointView[];
+}
+
+export interface Progress {
+  step: number | null;
+  steps: number | null;
+  epoch: number | null;
+  epochs: number | null;
+  eta: number | null;
+  fraction: number | null;
+  metrics: Record<string, number | null>;
+  phase: string | null;
+  time: string | null;
+}
+
+export interface PruneAnswer {
+  jobs: number[];
+  freed: number;
+}
+
+export interface PruneRequest {
+  older_than: number;
+  dry_run: boolean;
+}
+
+export interface RankView {
+  rank: number;
+  pid: number | null;
+  exit_code: number | null;
+  signal: number | null;
+  error: string | null;
+  traceback: string | null;
+}
+
+export interface RemoveRequest {
+  keep: string | null;
+}
+
+export interface ResourceView {
+  gpu: number | string;
+  cpu: number;
+  memory: number | null;
+}
+
+export interface RetryRequest {
+  request_id: string;
+  spec: Record<string, unknown> | null;
+  checkpoint: string;
+  files: FileEntry[] | null;
+  shell: ShellState | null;
+  git: Git | null;
+}
+
+export interface Series {
+  name: string;
+  step: number[];
+  time: number[];
+  value: (number | null)[];
+  attempt: number[];
+  epoch: (number | null)[];
+}
+
+export interface ShellState {
+  env: Record<string, string>;
+  python: string | null;
+  cwd: string | null;
+  root: string | null;
+}
+
+export interface StatusAnswer {
+  version: string;
+  pid: number;
+  started_at: string;
+  uptime: number;
+  user: string;
+  state_dir: string;
+  simulated: boolean;
+  jobs: Counts;
+  gpus_total: number;
+  gpus_free: number;
+  cpu_total: number;
+  cpu_free: number;
+  memory_total: number;
+  memory_free: number;
+  load: [number, number, number];
+  disk_free: number;
+  last_event: number;
+  project_limit: number;
+}
+
+export interface SubmitRequest {
+  spec: Record<string, unknown>;
+  workdir: string | null;
+  files: FileEntry[] | null;
+  shell: ShellState;
+  git: Git | null;
+  hold: boolean;
+  resume_from: number | null;
+  request_id: string;
+}
+
+export interface SweepJob {
+  request_id: string;
+  spec: Record<string, unknown>;
+}
+
+export interface SweepRequest {
+  spec: Record<string, unknown>;
+  workdir: string | null;
+  files: FileEntry[] | null;
+  shell: ShellState;
+  git: Git | null;
+  hold: boolean;
+  resume_from: number | null;
+  jobs: SweepJob[];
+}
+
+export interface UpdateRequest {
+  set: Record<string, unknown>;
+}
+
+export interface Usage {
+  cpu: number;
+  memory: number;
+  read: number;
+  written: number;
+  processes: number;
+}

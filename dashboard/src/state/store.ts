@@ -1,0 +1,85 @@
+/**
+ * What the page knows of the daemon. Each job and each GPU is a signal of its own: a sample that arrives
+ * redraws the one row that shows it, and nothing else.
+ */
+
+import { batch, signal, type Signal } from "@preact/signals";
+import type { EventView, GpuView, JobProgress, JobView, StatusAnswer } from "../api/types";
+import { GpuRing } from "./ring";
+
+export type Connection = "connecting" | "live" | "lost";
+
+export const connection = signal<Connection>("connecting");
+/** Grows with each (re)connection: what is drawn from history has to be asked anew then. */
+export const generation = signal(0);
+export const status = signal<StatusAnswer | null>(null);
+export const gpuIds = signal<string[]>([]);
+export const gpuProblem = signal<string | null>(null);
+export const running = signal<number[]>([]);
+export const waiting = signal<number[]>([]);
+export const ended = signal<number[]>([]);
+/** Ids of events of one job, as they come: views of that job watch it. */
+export const lastEvent = signal<EventView | null>(null);
+export const loaded = signal(false);
+
+const jobs = new Map<number, Signal<JobView>>();
+const gpus = new Map<string, Signal<GpuView>>();
+export const rings = new Map<string, GpuRing>();
+
+export function jobSignal(id: number): Signal<JobView> | undefined {
+  return jobs.get(id);
+}
+
+export function gpuSignal(uuid: string): Signal<GpuView> | undefined {
+  return gpus.get(uuid);
+}
+
+export function putJob(job: JobView): void {
+  const known = jobs.get(job.id);
+  if (known) known.value = job;
+  else jobs.set(job.id, signal(job));
+}
+
+export function putJobs(list: Signal<number[]>, found: readonly JobView[]): void {
+  batch(() => {
+    found.forEach(putJob);
+    const ids = found.map((job) => job.id);
+    if (!same(ids, list.value)) list.value = ids;
+  });
+}
+
+/** Jobs that no list names any more are forgotten, so that a page open for weeks stays small. */
+export function forget(): void {
+  const kept = new Set([...running.value, ...waiting.value, ...ended.value]);
+  for (const id of jobs.keys()) if (!kept.has(id)) jobs.delete(id);
+}
+
+export function putProgress(news: JobProgress): void {
+  const known = jobs.get(news.job);
+  if (!known) return;
+  const job = known.value;
+  known.value = { ...job, progress: news.progress ?? job.progress, usage: news.usage ?? job.usage };
+}
+
+export function putGpus(found: readonly GpuView[], now: number): void {
+  batch(() => {
+    for (const gpu of found) {
+      ring(gpu.uuid).add(now, gpu);
+      const known = gpus.get(gpu.uuid);
+      if (known) known.value = gpu;
+      else gpus.set(gpu.uuid, signal(gpu));
+    }
+    const ids = [...found].sort((a, b) => a.index - b.index).map((gpu) => gpu.uuid);
+    if (!same(ids, gpuIds.value)) gpuIds.value = ids;
+  });
+}
+
+export function ring(uuid: string): GpuRing {
+  let found = rings.get(uuid);
+  if (!found) rings.set(uuid, (found = new GpuRing()));
+  return found;
+}
+
+function same<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
+}

@@ -1,0 +1,111 @@
+import { status, loaded, running, waiting, ended, gpuIds, gpuProblem, jobSignal } from "../state/store";
+import { Empty, Section } from "../parts/small";
+import { count, plural } from "../format";
+import { GpuCard } from "./overview/GpuCard";
+import { Running } from "./overview/Running";
+import { Ended, Waiting } from "./overview/Waiting";
+
+/** The machine at a glance: what runs, what waits and why, what is wasted. */
+export function Overview() {
+  return (
+    <>
+      <h1 class="unseen">Overview</h1>
+      <Headline />
+      <Gpus />
+      <RunningSection />
+      <div class="columns">
+        <WaitingSection />
+        <EndedSection />
+      </div>
+    </>
+  );
+}
+
+function Headline() {
+  const now = status.value;
+  if (!now) return <div class="headline loading" aria-hidden="true" />;
+  const busy = now.gpus_total - now.gpus_free;
+  const { jobs } = now;
+  const active = jobs.running + jobs.starting + jobs.stopping;
+  return (
+    <div class="headline">
+      <Figure value={`${busy} / ${now.gpus_total}`} of="GPUs in use" />
+      <Figure value={count(active)} of={active === 1 ? "job runs" : "jobs run"} />
+      <Figure value={count(jobs.queued + jobs.backoff)} of={jobs.queued + jobs.backoff === 1 ? "job waits" : "jobs wait"} />
+      {jobs.held > 0 && <Figure value={count(jobs.held)} of="held" />}
+      {jobs.unknown > 0 && <Figure value={count(jobs.unknown)} of="being found out" />}
+      <Figure value={count(jobs.failed)} of="failed" quiet />
+      <Figure value={count(jobs.succeeded)} of="succeeded" quiet />
+      {now.simulated && <span class="note">simulated GPUs</span>}
+    </div>
+  );
+}
+
+function Figure({ value, of, quiet }: { value: string; of: string; quiet?: boolean }) {
+  return (
+    <p class={quiet ? "figure quiet" : "figure"}>
+      <b>{value}</b> {of}
+    </p>
+  );
+}
+
+function Gpus() {
+  const ids = gpuIds.value;
+  return (
+    <Section id="gpus" title="GPUs" flat aside={<span>last ten minutes</span>}>
+      {loaded.value && ids.length === 0 ? (
+        <Empty>
+          {gpuProblem.value ?? "This machine has no GPU."} Jobs with <code>gpu: 0</code> run all the same;{" "}
+          <code>tfctl doctor</code> says what is missing.
+        </Empty>
+      ) : (
+        <div class="gpus">
+          {ids.map((uuid) => (
+            <GpuCard key={uuid} uuid={uuid} />
+          ))}
+        </div>
+      )}
+    </Section>
+  );
+}
+
+function RunningSection() {
+  const ids = running.value;
+  return (
+    <Section id="running" title="Running" aside={ids.length > 0 && plural(ids.length, "job")}>
+      {ids.length > 0 ? (
+        <Running ids={ids} />
+      ) : (
+        loaded.value && (
+          <Empty>
+            Nothing runs. Start a job with <code>tfctl submit</code> in a project's folder; <code>tfctl init</code> writes
+            one that works.
+          </Empty>
+        )
+      )}
+    </Section>
+  );
+}
+
+function WaitingSection() {
+  const ids = waiting.value;
+  const all = (status.value?.jobs.queued ?? 0) + (status.value?.jobs.held ?? 0);
+  return (
+    <Section id="waiting" title="Queue" aside={all > 0 && plural(all, "job")}>
+      {ids.length > 0 ? (
+        <Waiting ids={ids} all={all} />
+      ) : (
+        loaded.value && <Empty>Nothing waits: the next job that fits starts at once.</Empty>
+      )}
+    </Section>
+  );
+}
+
+function EndedSection() {
+  const ids = ended.value.filter((id) => jobSignal(id));
+  return (
+    <Section id="ended" title="Lately ended" aside={ids.length > 0 && <a href="/jobs">all jobs</a>}>
+      {ids.length > 0 ? <Ended ids={ids} /> : loaded.value && <Empty>No job has ended yet.</Empty>}
+    </Section>
+  );
+}

@@ -1,0 +1,85 @@
+import { useState } from "preact/hooks";
+import type { JobView } from "../../api/types";
+import { ago, duration } from "../../format";
+import { State, useNow } from "../../parts/small";
+import { jobSignal } from "../../state/store";
+
+const PAGE = 20;
+
+export function Waiting({ ids, all }: { ids: number[]; all: number }) {
+  const [shown, setShown] = useState(PAGE);
+  return (
+    <>
+      <ol class="queue">
+        {ids.slice(0, shown).map((id, place) => (
+          <Row key={id} id={id} place={place + 1} />
+        ))}
+      </ol>
+      {ids.length > shown ? (
+        <button class="more" onClick={() => setShown(shown + 2 * PAGE)}>
+          Show more
+        </button>
+      ) : (
+        all > ids.length && (
+          <p class="more">
+            {all - ids.length} more: <a href="/jobs?state=queued">all that wait</a>
+          </p>
+        )
+      )}
+    </>
+  );
+}
+
+function Row({ id, place }: { id: number; place: number }) {
+  const job = jobSignal(id)?.value;
+  if (!job) return null;
+  return (
+    <li>
+      <span class="place" aria-hidden="true">{place}</span>
+      <div>
+        <p>
+          <a href={`/jobs/${id}`}>{job.name}</a> <small>{id} · {job.user} · {wants(job)}</small>
+          {job.state === "held" && <State of="held" />}
+        </p>
+        <p class="why">{withoutName(job)}</p>
+      </div>
+    </li>
+  );
+}
+
+export function wants(job: JobView): string {
+  const { gpu } = job.resources;
+  if (gpu === 0) return "no GPU";
+  return gpu === 1 ? "1 GPU" : `${gpu} GPUs`;
+}
+
+/** The daemon's sentence without the "job 3 (name)" that the line above says already. */
+export function withoutName(job: JobView): string {
+  const start = `job ${job.id} (${job.name}) `;
+  return job.why.startsWith(start) ? job.why.slice(start.length) : job.why;
+}
+
+export function Ended({ ids }: { ids: number[] }) {
+  const now = useNow(10) * 1000;
+  return (
+    <ul class="queue ended">
+      {ids.map((id) => {
+        const job = jobSignal(id)!.value;
+        return (
+          <li key={id}>
+            <State of={job.state} />
+            <div>
+              <p>
+                <a href={`/jobs/${id}`}>{job.name}</a>{" "}
+                <small>
+                  {id} · {job.user} · {job.ended_at && ago(job.ended_at, now)} · ran {duration(job.elapsed)}
+                </small>
+              </p>
+              {job.state !== "succeeded" && <p class="why">{withoutName(job)}</p>}
+            </div>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
