@@ -28,6 +28,26 @@ export interface CheckpointView {
   problem: string | null;
 }
 
+export interface Checkpoints {
+  checkpoints: SavedCheckpoint[];
+}
+
+export interface ComparedMetric {
+  name: string;
+  values: Record<string, LastAndBest>;
+}
+
+export interface ComparedSetting {
+  path: string;
+  values: Record<string, string | null>;
+}
+
+export interface Comparison {
+  jobs: JobView[];
+  settings: ComparedSetting[];
+  metrics: ComparedMetric[];
+}
+
 export interface Counts {
   queued: number;
   held: number;
@@ -39,6 +59,17 @@ export interface Counts {
   succeeded: number;
   failed: number;
   cancelled: number;
+}
+
+export interface Difference {
+  path: string;
+  here: string | null;
+  there: string | null;
+}
+
+export interface Differences {
+  with: number | null;
+  rows: Difference[];
 }
 
 export interface DiskAnswer {
@@ -104,6 +135,18 @@ export interface FileEntry {
   target: string | null;
 }
 
+export interface FoundLine {
+  attempt: number;
+  number: number;
+  rank: number | null;
+  text: string;
+}
+
+export interface FoundLines {
+  lines: FoundLine[];
+  more: boolean;
+}
+
 export interface Git {
   commit: string;
   dirty: boolean;
@@ -149,6 +192,23 @@ export interface GpuView {
   history: GpuHistory | null;
 }
 
+export interface Incident {
+  job: number;
+  state: string;
+  reason: string | null;
+  sentence: string;
+  cause: string | null;
+  evidence: string[];
+  rank: number | null;
+  traceback: string | null;
+  last_metrics: Record<string, number | "-Infinity" | "Infinity" | "NaN">;
+  last_progress: Progress | null;
+  stacks: RankStack[];
+  tried: Tried[];
+  advice: string[];
+  events: EventView[];
+}
+
 export interface JobList {
   jobs: JobView[];
   next: string | null;
@@ -192,9 +252,17 @@ export interface JobView {
   spec: Record<string, unknown> | null;
 }
 
+export interface LastAndBest {
+  last: number | "-Infinity" | "Infinity" | "NaN";
+  best: number | null;
+  best_step: number | null;
+}
+
 export interface MetricsAnswer {
   job: number;
   series: Series[];
+  rank: number;
+  ranks: number[];
 }
 
 export interface MissingAnswer {
@@ -233,6 +301,11 @@ export interface PruneRequest {
   dry_run: boolean;
 }
 
+export interface RankStack {
+  rank: number;
+  text: string;
+}
+
 export interface RankView {
   rank: number;
   pid: number | null;
@@ -261,11 +334,20 @@ export interface RetryRequest {
   git: Git | null;
 }
 
+export interface SavedCheckpoint {
+  name: string;
+  step: number | null;
+  saved_at: string;
+  size: number;
+  best: boolean;
+  whole: boolean;
+}
+
 export interface Series {
   name: string;
   step: number[];
   time: number[];
-  value: (number | null)[];
+  value: (number | "-Infinity" | "Infinity" | "NaN")[];
   attempt: number[];
   epoch: (number | null)[];
 }
@@ -274,6 +356,14 @@ export interface ShellState {
   env: Record<string, string>;
   python: string | null;
   cwd: string | null;
+  root: string | null;
+}
+
+export interface SpecAnswer {
+  spec: Record<string, unknown>;
+  git: Git | null;
+  workdir: string | null;
+  project: string;
   root: string | null;
 }
 
@@ -323,6 +413,15 @@ export interface SweepRequest {
   hold: boolean;
   resume_from: number | null;
   jobs: SweepJob[];
+}
+
+export interface Tried {
+  attempt: number;
+  started_at: string;
+  ended_at: string | null;
+  reason: string | null;
+  message: string | null;
+  resumed_from: string | null;
 }
 
 export interface UpdateRequest {
