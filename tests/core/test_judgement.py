@@ -33,6 +33,10 @@ ECC = rank(1, exit_code=1, error="AcceleratorError: CUDA error: uncorrectable EC
 FULL = rank(0, exit_code=1, error="OSError: [Errno 28] No space left on device: 'x'")
 PEER = rank(0, exit_code=1, error="torch.distributed.DistBackendError: Connection closed by peer")
 WATCHDOG = "[rank0]: Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE)"
+NO_TORCH = (
+    "/usr/bin/python3: Error while finding module specification for 'torch.distributed.run' "
+    "(ModuleNotFoundError: No module named 'torch')\n"
+)
 ABORT = rank(0, signal=6)
 FOREIGN = {"GPU-0": "process 7 of bob takes 12.0 GiB of GPU 0"}
 GPUS = ("GPU-0", "GPU-1")
@@ -90,6 +94,10 @@ VERDICTS = [
     # what the next attempt would meet again
     ({}, {"ranks": (rank(0, exit_code=2),), "tails": {0: "usage: train.py"}}, T.FAIL, R.USER_ERROR, False),
     ({}, {"ranks": (MISSING,)}, T.FAIL, R.USER_ERROR, False),
+    ({}, {"exit_code": 1, "tails": {0: NO_TORCH}}, T.FAIL, R.USER_ERROR, False),
+    ({}, {"exit_code": 1, "tails": {0: "Traceback …\nValueError: 7\n"}}, T.RETRY, R.USER_ERROR, True),
+    ({"last_error": "ValueError: 7"}, {"exit_code": 1, "tails": {0: "ValueError: 7\n"}}, T.FAIL, R.USER_ERROR,
+     False),
     ({"stopping_for": R.HANG, "streak": 2}, {"stopped": True}, T.FAIL, R.HANG, False),
 ]  # fmt: skip
 
@@ -131,6 +139,8 @@ def test_the_gpu_at_fault_is_the_failing_ranks() -> None:
         ({"signal": 9, "oom_kills": 2},
          "was killed by the kernel: the machine, or the job's limit, had no memory left"),
         ({"lost": True, "rebooted": True}, "the machine was restarted"),
+        ({"exit_code": 1, "tails": {0: NO_TORCH}},
+         "ended with 1: ModuleNotFoundError: No module named 'torch'"),
     ],
 )  # fmt: skip
 def test_the_evidence_is_the_line_that_tells(end: dict[str, object], evidence: str) -> None:

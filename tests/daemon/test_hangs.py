@@ -39,8 +39,16 @@ def attempt_dir(daemon: RealDaemon, job: int) -> Path:
     return daemon.state_dir / "jobs" / str(job) / "attempts" / "1"
 
 
+def suspect(daemon: RealDaemon, job: int, ranks: int = 1) -> None:
+    """Take silence for a hang from now on: all ranks have begun, however slowly."""
+    records = [attempt_dir(daemon, job) / f"records-{rank}.jsonl" for rank in range(ranks)]
+    wait_until(lambda: all(path.exists() for path in records), "a report of each rank")
+    daemon.tfctl("update", str(job), "--set", "recovery.hang_timeout=1s")
+
+
 def test_a_silent_job_is_stopped_with_its_stacks_and_continued(daemon: RealDaemon) -> None:
-    job = submit(daemon, SCRIPT, "--set", "recovery.hang_timeout=2s", "--set", "recovery.grace=1s")
+    job = submit(daemon, SCRIPT, "--set", "recovery.hang_timeout=off", "--set", "recovery.grace=1s")
+    suspect(daemon, job)
     ended = daemon.wait_for(job)
     assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
     assert ended.attempts is not None
@@ -50,8 +58,37 @@ def test_a_silent_job_is_stopped_with_its_stacks_and_continued(daemon: RealDaemo
     assert "stuck" in kept
     with daemon.client() as client:
         (found,) = [e.message for e in client.events(job=job) if e.type == "hang_found"]
-    assert re.match(r"has reported nothing for [23] s; rank 0 in stuck \(script.py:\d+\): see /", found)
+    assert re.match(r"has reported nothing for \d+ s; rank 0 in stuck \(script.py:\d+\): see /", found)
     assert found.endswith(str(attempt_dir(daemon, job) / "stacks.txt"))
+
+
+TWO_RANKS = """
+import os, subprocess, time, trainforge
+def stuck():
+    while True:
+        time.sleep(0.01)
+children = [os.fork() for _ in range(2)]
+if 0 in children:
+    time.sleep(600)
+trainforge.report(step=1)
+stuck()
+"""
+
+
+def test_the_stacks_are_the_ranks_own_and_all_of_them_are_kept(daemon: RealDaemon) -> None:
+    """Not those of the launcher, of the keeper that stands between, or of a rank's children."""
+    options = ("--gpu", "2", "--set", "recovery.max_retries=0", "--set", "recovery.grace=0s")
+    job = submit(daemon, TWO_RANKS, *options, "--set", "recovery.hang_timeout=off")
+    suspect(daemon, job, ranks=2)
+    assert daemon.wait_for(job).reason == "hang"
+    kept = (attempt_dir(daemon, job) / "stacks.txt").read_text()
+    _, first, second = kept.split("==> rank ")
+    for stack in (first, second):
+        assert re.search(r"\bstuck\b", stack), kept
+        assert not re.search(r"\b_keep\b", stack), kept
+    said = daemon.tfctl("why", str(job)).stdout
+    assert re.search(r"rank 0 in stuck \(script.py:\d+\), rank 1 in stuck \(script.py:\d+\)", said), said
+    assert str(attempt_dir(daemon, job) / "stacks.txt") in said
 
 
 @pytest.fixture

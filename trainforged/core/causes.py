@@ -126,6 +126,25 @@ def _line(pattern: re.Pattern[str], said: str, where: str = "") -> str:
     return where + next((line for line in said.splitlines() if pattern.search(line)), said)
 
 
+class Raised(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception, as Python names it in its last line."""
+
+    type: str
+    text: str  # with the type
+
+
+_RAISED = re.compile(r"(?:^|\()((?:[\w.]+\.)?(\w+(?:Error|Exception)): .*?)\)?$")
+
+
+def raised(end: AttemptEnd) -> Raised | None:
+    """What the output of a command, or of a launcher that came to no ranks, ends with."""
+    if first_failure(end) is not None or not end.exit_code:
+        return None
+    lines = end.tails.get(0, "").strip().splitlines()
+    found = _RAISED.search(lines[-1]) if lines else None
+    return Raised(type=found[2], text=found[1]) if found else None
+
+
 # ---------------------------------------------------------------- in words
 
 
@@ -138,7 +157,8 @@ def describe(end: AttemptEnd) -> str:
     rank = first_failure(end)
     if rank is not None:
         return f"rank {rank.rank} {rank.error or _status(rank.exit_code, rank.signal)}"
-    return _status(end.exit_code, end.signal)
+    error, status = raised(end), _status(end.exit_code, end.signal)
+    return f"{status}: {error.text}" if error is not None else status
 
 
 def tail(end: AttemptEnd) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 
 from trainforge.states import EndReason
-from trainforged.core.causes import Cause, cause, describe, first_failure, in_a_line
+from trainforged.core.causes import Cause, cause, describe, first_failure, in_a_line, raised
 from trainforged.core.lifecycle import Trigger
 from trainforged.core.messages import AttemptEnd, Job, RankEnd
 
@@ -150,8 +150,10 @@ def _given_up(end: AttemptEnd, why: Cause, error: str | None) -> Verdict:
 def _signature(end: AttemptEnd, why: Cause) -> str | None:
     if why.reason is EndReason.GPU_OUT_OF_MEMORY:
         return str(why.reason)  # its message has figures in it that are never the same
-    rank = first_failure(end)
-    return rank.error if rank else end.start_error
+    rank, said = first_failure(end), raised(end)
+    if rank is not None:
+        return rank.error
+    return said.text if said is not None else end.start_error
 
 
 def _hopeless(job: Job, end: AttemptEnd, error: str | None) -> bool:
@@ -160,7 +162,8 @@ def _hopeless(job: Job, end: AttemptEnd, error: str | None) -> bool:
         return True
     rank = first_failure(end)
     if rank is None:
-        return False
+        said = raised(end)
+        return said is not None and said.type in HOPELESS_ERRORS
     misused = rank.exit_code == USAGE and "usage: " in end.tails.get(rank.rank, "")
     return misused or rank.error_type in HOPELESS_ERRORS
 

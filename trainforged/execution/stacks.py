@@ -69,22 +69,35 @@ def look(token: str, folder: Path) -> Look:
 
 
 def find_ranks(token: str) -> dict[int, int]:
-    """rank → pid. A rank's own children look like it, and so does its keeper: the rank is the oldest of
-    them, below a keeper the oldest but one (`trainforge.in_job.keeper`)."""
-    found: dict[int, list[processes.Stat]] = {}
-    several = False
+    """rank → pid. A rank's own children look like it, and so does its keeper, which is its parent where
+    there are several ranks (`trainforge.in_job.keeper`). The launcher names the wrapper but has no rank."""
+    found: dict[int, dict[int, processes.Stat]] = {}
+    kept = False
     for stat in processes.carriers(TOKEN, token):
         if WRAPPER not in processes.read_proc(f"/proc/{stat.pid}/cmdline"):
             continue
         environ = _environ(stat.pid)
-        rank = environ.get(b"RANK", b"0")
-        several = several or environ.get(b"WORLD_SIZE", b"1") != b"1"
+        rank = environ.get(b"RANK", b"")
+        kept = kept or environ.get(b"WORLD_SIZE", b"1") != b"1"
         if rank.isdigit():
-            found.setdefault(int(rank), []).append(stat)
-    place = 1 if several else 0
-    for them in found.values():
-        them.sort(key=lambda stat: (stat.start_time, stat.pid))
-    return {rank: them[place].pid for rank, them in sorted(found.items()) if len(them) > place}
+            found.setdefault(int(rank), {})[stat.pid] = stat
+    ranks = {rank: _rank_among(family, kept) for rank, family in sorted(found.items())}
+    return {rank: pid for rank, pid in ranks.items() if pid is not None}
+
+
+def _rank_among(family: Mapping[int, processes.Stat], kept: bool) -> int | None:
+    """The eldest of those who look like one rank; below a keeper, the keeper's child."""
+    depths = {pid: _depth(pid, family) for pid in family}
+    those = [stat for pid, stat in family.items() if depths[pid] == int(kept)]
+    return min(those, key=lambda stat: (stat.start_time, stat.pid)).pid if those else None
+
+
+def _depth(pid: int, family: Mapping[int, processes.Stat]) -> int:
+    """How many of the family stand above it."""
+    depth, parent = 0, family[pid].parent
+    while parent in family and depth <= len(family):
+        depth, parent = depth + 1, family[parent].parent
+    return depth
 
 
 def _environ(pid: int) -> dict[bytes, bytes]:
