@@ -3,6 +3,7 @@
 The Trainer writes a checkpoint as it always does; the callback hands its files to the Checkpointer, which
 keeps them whole and with hashes, tells the job, and gives them back to the next attempt."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -39,9 +40,11 @@ class TrainForgeCallback(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()  # every rank has written its part
-        folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        self.files.clear()
-        self.files.update({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            self.files.clear()
+            self.files.update({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+            shutil.rmtree(folder)  # the Checkpointer keeps it now, and removes older ones
         self.checkpointer.save(state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -63,7 +66,7 @@ if __name__ == "__main__":
     data = [{"x": torch.randn(20), "labels": torch.randint(4, ())} for _ in range(512)]
     arguments = TrainingArguments(
         output_dir="hugging-face", max_steps=40, per_device_train_batch_size=16, save_strategy="steps",
-        save_steps=10, save_total_limit=1, logging_steps=5, report_to="none", use_cpu=True, disable_tqdm=True,
+        save_steps=10, logging_steps=5, report_to="none", use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     callback = TrainForgeCallback()
     trainer = Trainer(Classifier(), arguments, train_dataset=data, callbacks=[callback])

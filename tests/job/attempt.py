@@ -71,8 +71,9 @@ class Attempt:
         return process
 
     def run(self, command: Sequence[object], env: dict[str, str] | None = None, **options: Any) -> Result:
+        deadline = options.pop("deadline", 100.0)
         process = self.start(command, env, **options)
-        return Result(*process.communicate(timeout=100), process)
+        return Result(*process.communicate(timeout=deadline), process)
 
     def records(self, kind: str | None = None, rank: int = 0) -> list[dict[str, Any]]:
         path = self.folder / protocol.RECORDS.format(rank=rank)

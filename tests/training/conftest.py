@@ -16,18 +16,6 @@ sys.path.insert(0, str(PROJECT))
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; run with `-m slow`")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "slow" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
-
-
 @pytest.fixture(scope="session")
 def project() -> Path:
     return PROJECT

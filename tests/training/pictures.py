@@ -22,9 +22,9 @@ def write(path: Path, content: object, protocol: int = 4) -> None:
     path.write_bytes(pickle.dumps(content, protocol))
 
 
-def write_cifar100(folder: Path, classes: int = 10) -> None:
-    """80 images to train and 40 to test, of the first `classes` of 100 classes."""
-    for name, count in (("train", 80), ("test", 40)):
+def write_cifar100(folder: Path, classes: int = 10, images: int = 80) -> None:
+    """`images` to train and 40 to test, of the first `classes` of 100 classes."""
+    for name, count in (("train", images), ("test", 40)):
         content = entry(count, classes, "fine_labels", seed=count)
         write(folder / "cifar-100-python" / name, {**content, "coarse_labels": [0] * count})
 

@@ -6,6 +6,7 @@ A run sees what a job sees: variables, an attempt's folder for its records, a fo
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -92,6 +93,9 @@ def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = [str(SCRIPT)]
+    if free := env.get(f"STAND_IN_FREE_{env['RANK']}"):
+        fit = importlib.import_module("fit")
+        fit.free_memory = lambda: int(free)  # type: ignore[attr-defined]
     if env.get("STAND_IN_RANK", env["RANK"]) == env["RANK"]:
         limit_memory(int(env.get("STAND_IN_MEMORY", "0")))
     runpy.run_path(str(SCRIPT), run_name="__main__")

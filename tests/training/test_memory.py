@@ -10,6 +10,7 @@ import torch
 
 import fit
 from model import build
+from tests.training.pictures import write_cifar100
 from tests.training.runs import Runs
 
 pytestmark = pytest.mark.torch
@@ -117,3 +118,24 @@ def test_the_batch_that_fits_is_found_once_and_kept(runs: Runs) -> None:
     second = job.complete(1, MAX_STEPS=4)
     assert "checkpoint" in next(line for line in second.output.splitlines() if "BATCH_SIZE " in line)
     assert job.state()["objects"]["progress"]["batch_size"] == 4
+
+
+def test_of_ranks_that_find_room_for_different_numbers_the_least_counts(runs: Runs) -> None:
+    images, room = 640, {0: 17, 1: 9}  # of a batch, by rank
+    write_cifar100(runs.folder / "more", images=images)
+    model = build("resnet20", 100)
+    each = (fit.bytes_kept(model, CPU, False, 4) - fit.bytes_kept(model, CPU, False, 2)) / 2
+    free = {f"STAND_IN_FREE_{rank}": int((n + 0.5) * each * 2 / fit.SHARE) for rank, n in room.items()}
+    job = runs.job(DATA_DIR=runs.folder / "more", BATCH_SIZE="auto", MAX_STEPS=1, **free)
+    first = job.complete(2)
+    alone = [fit.largest(up_to(n), images // fit.FEW_STEPS // 2) for n in room.values()]
+    assert alone == [16, 9], "what each finds by itself"
+    assert job.state()["objects"]["progress"]["batch_size"] == 2 * min(alone)
+    assert fit.read_note(str(job.folder / "checkpoints")) == min(alone)
+    assert "18 " in next(line for line in first.output.splitlines() if "BATCH_SIZE " in line)
+
+    again = job.complete(2, MAX_STEPS=2, STAND_IN_FREE_1=free["STAND_IN_FREE_0"])
+    assert "checkpoint" in next(line for line in again.output.splitlines() if "BATCH_SIZE " in line)
+    assert job.state()["objects"]["progress"]["batch_size"] == 2 * min(alone), (
+        "kept, though there is room now"
+    )

@@ -1,0 +1,87 @@
+"""A GPU runs out of memory in the middle of a distributed training: the next attempt takes half as many
+images at once, in twice the parts, and the batch stays."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import RealDaemon
+from trainforge.states import JobState
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
+
+TRAINING = Path(__file__).parents[2] / "training"
+STEPS, SAVED = 6, 3  # the fourth step is the one that fails
+JOB_FILE = """\
+project: {name: small-gpu}
+training: {script: on_a_small_gpu.py}
+resources: {gpu: 2}
+env:
+  MODEL: resnet20
+  BATCH_SIZE: 16
+  EPOCHS: 2
+  MAX_STEPS: 6
+  CHECKPOINT_INTERVAL: 1 step
+  REPORT_INTERVAL: 1
+  TENSORBOARD: false
+"""
+# Memory gets scarce after three steps, on one of the GPUs: from then on it holds four images.
+SMALL_GPU = """\
+import os, runpy
+import torch
+
+seen = 0
+
+def check(module, given):
+    global seen
+    if isinstance(module, torch.nn.Linear) and module.training:
+        seen += 1
+        if seen > 3 and len(given[0]) > 4:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+if os.environ["RANK"] == "1":
+    torch.nn.modules.module.register_module_forward_pre_hook(check)
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+def knob(log: str, name: str) -> str:
+    """A line of the table of settings: value and source."""
+    found = re.search(rf"^(?:\[rank0\] )?  {name} +(.*)$", log, re.MULTILINE)
+    assert found, log
+    return found[1]
+
+
+def test_the_next_attempt_takes_half_as_many_images_at_once(daemon: RealDaemon) -> None:
+    from tests.training.pictures import write_cifar100
+
+    project = daemon.folder / "project"
+    shutil.copytree(TRAINING, project, ignore=shutil.ignore_patterns("data", "__pycache__", "configs"))
+    (project / "trainforge.yaml").write_text(JOB_FILE)
+    (project / "on_a_small_gpu.py").write_text(SMALL_GPU)
+    write_cifar100(daemon.folder)
+    daemon.tfctl("submit", "--env", f"DATA_DIR={daemon.folder}", cwd=project)
+
+    with daemon.client() as client:
+        ended = client.wait(1, 500)
+        assert ended.attempts is not None
+        assert ended.state is JobState.SUCCEEDED, daemon.tfctl("why", "1").stdout
+        first, second = ended.attempts
+        assert (first.reason, second.reason) == ("gpu_out_of_memory", "succeeded")
+        assert second.resumed_from is not None
+        assert int(second.resumed_from[-1]) in (SAVED - 1, SAVED), "the last save may not have been whole yet"
+        (series,) = client.metrics(1, ["loss"]).series
+        assert series.step == tuple(range(1, STEPS + 1)), "one unbroken curve"
+
+    before, after = (daemon.tfctl("logs", "1", "--attempt", number).stdout for number in ("1", "2"))
+    said = "rank 1: out of memory with 8 images at once: 4 in the next attempt, in twice the parts"
+    assert f"{said}; the batch stays 16" in daemon.tfctl("logs", "1", "--attempt", "1", "--rank", "1").stdout
+    assert knob(before, "BATCH_SIZE").startswith("16 ")
+    assert knob(after, "BATCH_SIZE").startswith("16 ")
+    assert knob(after, "BATCH_SIZE_PER_GPU").split(maxsplit=1) == ["4", "memory: 128 at once did not fit"]
