@@ -55,6 +55,7 @@ from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore
 from trainforged.storage.records import RecordReader
 from trainforged.storage.statedir import lock_state_dir, refuse_network_file_system
+from trainforged.storage.tensorboard import EventFollower
 from trainforged.web.app import make_app
 from trainforged.web.limits import Limits
 from trainforged.web.live import Live
@@ -232,6 +233,7 @@ class Daemon:
             self._supervisor.usage,
             self._state_dir / "jobs",
             self._sign,
+            EventFollower(reader, self._folders_of, avoid=[self._state_dir]),
         )
         self._hangs = HangWatch(
             self._engine,
@@ -306,6 +308,12 @@ class Daemon:
 
     def _job_dir(self, job: int) -> Path:
         return self._state_dir / "jobs" / str(job)
+
+    def _folders_of(self, job: int) -> list[Path]:
+        """Where the job works, and writes. Reads the disk."""
+        submission, home = self._store.submission(job), self._job_dir(job).resolve()
+        in_place = submission.workdir if submission is not None else None
+        return [Path(in_place).resolve() if in_place else home / "project", home / "checkpoints"]
 
     def _attempt_dir(self, job: int, attempt: int) -> Path:
         return self._job_dir(job) / "attempts" / str(attempt)

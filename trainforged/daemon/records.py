@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -18,6 +17,7 @@ from trainforged.storage.errors import StorageDamaged, StorageError
 from trainforged.storage.ingestion import Note
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Resumed
 from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
+from trainforged.storage.tensorboard import EventFollower
 from trainforged.web.live import Live
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,13 @@ class RecordWatch:
         usage: Callable[[int], Usage | None],
         jobs_dir: Path,
         sign: Callable[[int, int, int], None],
+        events: EventFollower,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs_dir = jobs_dir
         self._sign = sign
         self._reader = reader
+        self._events = events
         self._engine = engine
         self._live = live
         self._attempt_dir = attempt_dir
@@ -64,13 +66,13 @@ class RecordWatch:
     async def rebuild(self) -> None:
         """Fill metric storage that was damaged, and begun anew, from the records of all attempts."""
         log.warning("metric storage is being rebuilt from the records of all jobs")
-        await asyncio.to_thread(read_everything, self._reader, self._jobs_dir)
+        await asyncio.to_thread(read_everything, self._reader, self._jobs_dir, self._events.drain)
 
     async def finish(self, job: int, attempt: int) -> float | None:
         """Read an attempt that has ended to its end: its last report may decide what its end means.
         The position that it came to, if it reported any."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
-        gathered = await self._read(partial(self._reader.drain, live))
+        gathered = await self._read(lambda: (*self._reader.drain(live), *self._events.drain(live)))
         self._told.pop(job, None)
         self._tell(gathered)
         try:
@@ -87,6 +89,7 @@ class RecordWatch:
         except StorageDamaged as error:
             log.error("%s", error)
             await asyncio.to_thread(self._reader.start_over)
+            self._events.start_over()
             await self.rebuild()
         except StorageError as error:
             log.error("records were not read: %s", error)
@@ -101,7 +104,7 @@ class RecordWatch:
         ]
 
     async def _gather(self, live: list[LiveAttempt]) -> None:
-        self._tell(await self._read(partial(self._reader.gather, live)))
+        self._tell(await self._read(lambda: (*self._reader.gather(live), *self._events.gather(live))))
         if self._live.watched:
             self._show(entry.job for entry in live)
 

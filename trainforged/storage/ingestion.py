@@ -40,7 +40,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What one read of one records file gave, and the place after it. `tracked` is the job's new
-    position, where it has changed."""
+    position, where it has changed. `source`: it was another file than the rank's records, of this number
+    (negative), and does not say where the attempt began."""
 
     job: int
     attempt: int
@@ -49,6 +50,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     reports: tuple[Report, ...] = ()
     notes: tuple[Note, ...] = ()
     tracked: Tracked | None = None
+    source: int | None = None
+
+    @property
+    def file(self) -> int:
+        """What `places` knows the file by."""
+        return self.rank if self.source is None else self.source
 
 
 class _Slot:
@@ -84,7 +91,7 @@ class Ingestion:
                 "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
                 self._samples(connection, reading, refused),
             )
-            if reading.rank == 0:
+            if reading.file == 0:
                 self._note_start(connection, reading)
             self._write_rest(connection, reading)
         return refused
@@ -142,7 +149,7 @@ class Ingestion:
         connection.execute(
             "INSERT INTO places VALUES (?, ?, ?, ?, ?) ON CONFLICT (job, attempt, rank) "
             "DO UPDATE SET offset = excluded.offset, in_long_line = excluded.in_long_line",
-            (job, attempt, rank, place.offset, place.in_long_line),
+            (job, attempt, reading.file, place.offset, place.in_long_line),
         )
         connection.executemany(
             "INSERT INTO notes (job, attempt, rank, body) VALUES (?, ?, ?, ?)",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,10 @@ WINDOW = 0.25  # of the attempt's time
 SHORTEST_WINDOW = 600.0  # seconds
 MOST_METRICS = 256  # latest values shown with the progress
 MOST_PHASES = 16  # nested in each other
+
+Source = Literal["report", "events", "output"]
+"""Where a position is known from: the job said it, its TensorBoard files or its output show it."""
+SOURCES: tuple[Source, ...] = ("report", "events", "output")  # the first that speaks counts
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -48,21 +53,29 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress = Progress()
     pace: Pace = Pace()
     phases: tuple[str, ...] = ()  # announced and not yet ended, the innermost last
+    source: Source = "report"
 
 
-def advance(tracked: Tracked | None, attempt: int, records: Sequence[Record]) -> Tracked:
+def advance(
+    tracked: Tracked | None, attempt: int, records: Sequence[Record], source: Source = "report"
+) -> Tracked:
     """`tracked` after these records of rank 0 of `attempt`.
 
     A new attempt begins a new pace, but keeps the metrics. What an earlier attempt said comes too
-    late and changes nothing.
+    late and changes nothing; nor does what a later source says than the one that has spoken.
     """
+    reports = [record for record in records if isinstance(record, Report)]
     if tracked is None:
-        tracked = Tracked(attempt=attempt)
+        tracked = Tracked(attempt=attempt, source=source if reports else SOURCES[-1])
     if attempt < tracked.attempt:
         return tracked
+    if reports and SOURCES.index(source) > SOURCES.index(tracked.source):
+        return tracked
     if attempt > tracked.attempt:
-        tracked = Tracked(attempt=attempt, progress=Progress(metrics=tracked.progress.metrics))
-    reports = [record for record in records if isinstance(record, Report)]
+        metrics = tracked.progress.metrics
+        tracked = Tracked(attempt=attempt, progress=Progress(metrics=metrics), source=tracked.source)
+    if reports and source != tracked.source:
+        tracked = Tracked(attempt=attempt, phases=tracked.phases, source=source)
     phases = _phases(tracked.phases, records)
     progress = _progress(tracked.progress, reports)
     return Tracked(
@@ -70,6 +83,7 @@ def advance(tracked: Tracked | None, attempt: int, records: Sequence[Record]) ->
         progress=msgspec.structs.replace(progress, phase=phases[-1] if phases else None),
         pace=_paced(tracked.pace, reports),
         phases=phases,
+        source=tracked.source,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from trainforge.api import Progress
 from trainforged.storage.ingestion import Note, Place, Reading
 from trainforged.storage.metrics import MetricStore
-from trainforged.storage.progress import Tracked, advance, shown
+from trainforged.storage.progress import Source, Tracked, advance, shown
 from trainforged.storage.recordfiles import LEAST, Chunk, RecordsFile, files_in, read_chunk
 from trainforged.storage.recordlines import Phase, Record, Report, Rubbish, parse
 
@@ -95,6 +95,34 @@ class RecordReader:
             self._places = {key: place for key, place in self._places.items() if key[:2] != ended}
             self._tracked.pop(live.job, None)
         return tuple(gathered)
+
+    def take_in(self, reading: Reading, source: Source, said: Sequence[Report]) -> tuple[Gathered, ...]:
+        """Store what was read elsewhere than in records; `said` tells of the position. As `gather`."""
+        with self._turn:
+            before = self._position(reading.job)
+            tracked = advance(before, reading.attempt, said, source) if said else before
+            moved = tracked if tracked != before else None
+            reading = msgspec.structs.replace(reading, tracked=moved)
+            refused = self._store.ingest([reading])[reading.job]
+            if moved is not None:
+                self._tracked[reading.job] = moved
+        entry = Gathered(
+            job=reading.job,
+            attempt=reading.attempt,
+            reports=len(said),
+            progress=moved.progress if moved is not None else None,
+            skipped={Rubbish.TOO_MANY_SERIES: refused} if refused else {},
+        )
+        return (entry,)
+
+    def place(self, live: LiveAttempt, source: int) -> Place:
+        """How far the file of this number, which is none of records, is read."""
+        return self._store.place(live.job, live.attempt, source)
+
+    def position(self, job: int) -> Tracked | None:
+        """The job's latest, and where it is known from."""
+        with self._turn:
+            return self._position(job)
 
     def latest(self, job: int, now: float | None = None) -> Progress | None:
         """As `progress`, of a job that is gathered from; None of others: the store is not read."""
@@ -200,11 +228,15 @@ class RecordReader:
             self._tracked[reading.job] = reading.tracked
 
 
-def read_everything(reader: RecordReader, jobs: Path) -> None:
+def read_everything(
+    reader: RecordReader, jobs: Path, also: Callable[[LiveAttempt], object] = lambda live: None
+) -> None:
     """Read the records of all attempts below the folder `jobs` (`<state folder>/jobs`): what has been read
-    already is passed over, so that this fills a store that was lost. Others may gather meanwhile."""
+    already is passed over, so that this fills a store that was lost. Others may gather meanwhile. `also` is
+    called with each attempt when its records are read."""
     for live in attempts_below(jobs):
         reader.drain(live)
+        also(live)
 
 
 def attempts_below(jobs: Path) -> Iterator[LiveAttempt]:

@@ -55,7 +55,7 @@ class Reader:
 
     def read(self, name: str, starts: Sequence[Start], since: float | None, points: int | None) -> Series:
         """What is shown of the series: after the time `since`, and at most `points` (or a few) of it."""
-        segments = list(self._segments(starts, since))
+        segments = list(self._segments([*starts, *self._own_starts()], since))
         total = sum(segment.length for segment in segments)
         if points is None or total <= max(points, FEWEST_POINTS):
             rows = [row for segment in segments for row in self._all(segment)]
@@ -81,6 +81,13 @@ class Reader:
                 segment = self._visible_part(segment, condition, values)
             if segment.length > 0:
                 yield segment
+
+    def _own_starts(self) -> Iterator[Start]:
+        """Where each attempt began this series: of what a job did not report itself nothing else is known,
+        and for what it did, nothing is added."""
+        query = "SELECT step, epoch FROM samples WHERE series = ? AND attempt = ? ORDER BY n LIMIT 1"
+        for attempt in self._attempts()[1:]:
+            yield Start(attempt, *self._connection.execute(query, (self._series, attempt)).fetchone())
 
     def _attempts(self) -> list[int]:
         """Goes from one to the next by the key, past their samples."""
