@@ -74,7 +74,7 @@ def job(tmp_path: Path) -> Job:
     return Job(tmp_path)
 
 
-def values(store: MetricStore, job: int = 1, name: str = "loss", rank: int = 0) -> list[float | None]:
+def values(store: MetricStore, job: int = 1, name: str = "loss", rank: int = 0) -> list[float | str | None]:
     series = store.query(job, [name], rank=rank)
     return list(series[0].value) if series else []
 
@@ -243,7 +243,7 @@ def test_what_a_job_says_is_gathered_stored_and_shown(
     assert (shown.step, shown.phase, shown.fraction) == (60, None, 0.06)
     assert shown.metrics == {"loss": None, "accuracy": 0.1}
     assert shown.eta == pytest.approx(940 - 10)
-    assert values(store) == [2.0, None]
+    assert values(store) == [2.0, "NaN"]
     assert reader.progress(2) is None
 
 
