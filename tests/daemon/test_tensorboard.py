@@ -37,3 +37,10 @@ while [ ! -e finish ]; do sleep 0.05; done
     assert series.name == "train/loss"
     assert series.step == tuple(range(1, 31))
     assert series.attempt == (1,) * 10 + (2,) * 20
+
+
+def test_a_script_that_only_prints_shows_where_it_is(daemon: RealDaemon) -> None:
+    job = daemon.command("sh", "-c", r"printf 'step=3/10 loss=1.5\n\r 50%%|#| 5/10 [0<5, 1it/s]'").id
+    progress = daemon.wait_for(job).progress
+    assert progress is not None
+    assert (progress.step, progress.steps, progress.metrics) == (5, 10, {"loss": 1.5})

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageDamaged, StorageError
 from trainforged.storage.ingestion import Note
+from trainforged.storage.outputprogress import OutputFollower
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Resumed
 from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
 from trainforged.storage.tensorboard import EventFollower
@@ -47,6 +49,7 @@ class RecordWatch:
         self._sign = sign
         self._reader = reader
         self._events = events
+        self._output = OutputFollower(reader)
         self._engine = engine
         self._live = live
         self._attempt_dir = attempt_dir
@@ -72,14 +75,25 @@ class RecordWatch:
         """Read an attempt that has ended to its end: its last report may decide what its end means.
         The position that it came to, if it reported any."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
-        gathered = await self._read(lambda: (*self._reader.drain(live), *self._events.drain(live)))
+        gathered = await self._read(partial(self._drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
         try:
-            return _position(await asyncio.to_thread(self._reader.progress, job))
+            known = await asyncio.to_thread(self._reader.position, job)
+            return _position(known.progress) if known is not None and known.source != "output" else None
         except StorageError as error:
             log.error("the position of job %d is not known: %s", job, error)
             return None
+
+    def _drain(self, live: LiveAttempt) -> tuple[Gathered, ...]:
+        gathered = (*self._reader.drain(live), *self._events.drain(live))
+        self._output.drain(live)
+        return gathered
+
+    def _gather_all(self, live: list[LiveAttempt]) -> tuple[Gathered, ...]:
+        gathered = (*self._reader.gather(live), *self._events.gather(live))
+        self._output.gather(live)
+        return gathered
 
     async def _read(self, read: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
         """What a call of the reader gives; nothing, with a word, where storage refuses."""
@@ -104,7 +118,7 @@ class RecordWatch:
         ]
 
     async def _gather(self, live: list[LiveAttempt]) -> None:
-        self._tell(await self._read(lambda: (*self._reader.gather(live), *self._events.gather(live))))
+        self._tell(await self._read(partial(self._gather_all, live)))
         if self._live.watched:
             self._show(entry.job for entry in live)
 
