@@ -11,20 +11,25 @@ from typing import Any
 
 import msgspec
 
-from trainforge.api import JobProgress
+from trainforge.api import JobProgress, page
 from trainforged.web.app import describe
 from trainforged.web.openapi import REFERENCE
 
 TARGET = Path(__file__).parents[1] / "dashboard" / "src" / "api" / "types.ts"
 HEAD = "// Made by `python -m building.api_types` from the daemon's OpenAPI: do not edit.\n"
-IN_STREAM = (JobProgress,)  # data of the event stream, which OpenAPI has no place for
 PLAIN = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 
 
 def generated() -> str:
-    _, streamed = msgspec.json.schema_components(IN_STREAM, ref_template=REFERENCE)
-    schemas = describe()["components"]["schemas"] | streamed
+    schemas = describe()["components"]["schemas"] | _beside()
     return HEAD + "".join(f"\n{_declaration(name, schemas[name])}\n" for name in sorted(schemas))
+
+
+def _beside() -> dict[str, Any]:
+    """Types that OpenAPI has no place for: data of the event stream, and what else the page's module holds."""
+    structs = [value for value in vars(page).values() if isinstance(value, type)]
+    types = [JobProgress, *(kind for kind in structs if issubclass(kind, msgspec.Struct))]
+    return dict(msgspec.json.schema_components(types, ref_template=REFERENCE)[1])
 
 
 def _declaration(name: str, schema: dict[str, Any]) -> str:

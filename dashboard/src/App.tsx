@@ -3,6 +3,10 @@ import { signedOut } from "./api/client";
 import { Header } from "./parts/Header";
 import { Dialogs } from "./parts/Dialog";
 import { route } from "./router";
+import { Compare } from "./views/Compare";
+import { Gpus } from "./views/Gpus";
+import { Jobs } from "./views/Jobs";
+import { Job } from "./views/Job";
 import { Overview } from "./views/Overview";
 import { Nowhere, SignedOut } from "./views/Elsewhere";
 
@@ -20,6 +24,10 @@ export function App() {
       <Header />
       <main id="main" tabIndex={-1}>
         {where.view === "overview" && <Overview />}
+        {where.view === "job" && <Job key={where.job} id={where.job} />}
+        {where.view === "jobs" && <Jobs />}
+        {where.view === "compare" && <Compare />}
+        {where.view === "gpus" && <Gpus />}
         {where.view === "nowhere" && <Nowhere />}
       </main>
       <Dialogs />

@@ -1,5 +1,12 @@
 // Made by `python -m building.api_types` from the daemon's OpenAPI: do not edit.
 
+export interface AttemptSpan {
+  attempt: number;
+  started_at: string;
+  ended_at: string | null;
+  reason: string | null;
+}
+
 export interface AttemptView {
   number: number;
   gpus: string[];
@@ -160,6 +167,13 @@ export interface GpuHistory {
   power: (number | null)[];
 }
 
+export interface GpuLane {
+  uuid: string;
+  index: number;
+  name: string;
+  spans: Span[];
+}
+
 export interface GpuList {
   gpus: GpuView[];
   problem: string | null;
@@ -171,6 +185,18 @@ export interface GpuProcess {
   kind: string;
   name: string | null;
   user: string | null;
+}
+
+export interface GpuSeries {
+  uuid: string;
+  index: number;
+  name: string;
+  times: number[];
+  utilization: (number | null)[];
+  memory: (number | null)[];
+  memory_total: number;
+  temperature: (number | null)[];
+  power: (number | null)[];
 }
 
 export interface GpuView {
@@ -192,6 +218,19 @@ export interface GpuView {
   history: GpuHistory | null;
 }
 
+export interface GpusHistory {
+  from: number;
+  to: number;
+  step: number;
+  gpus: GpuSeries[];
+}
+
+export interface GpusTimeline {
+  from: number;
+  to: number;
+  gpus: GpuLane[];
+}
+
 export interface Incident {
   job: number;
   state: string;
@@ -207,6 +246,16 @@ export interface Incident {
   tried: Tried[];
   advice: string[];
   events: EventView[];
+}
+
+export interface JobHistory {
+  times: number[];
+  cpu: (number | null)[];
+  memory: (number | null)[];
+  read: (number | null)[];
+  written: (number | null)[];
+  gpus: GpuSeries[];
+  attempts: AttemptSpan[];
 }
 
 export interface JobList {
@@ -352,11 +401,34 @@ export interface Series {
   epoch: (number | null)[];
 }
 
+export interface SessionAnswer {
+  user: string;
+  host: string;
+  version: string;
+  expires_at: string | null;
+}
+
 export interface ShellState {
   env: Record<string, string>;
   python: string | null;
   cwd: string | null;
   root: string | null;
+}
+
+export interface SignInAnswer {
+  code: string;
+  expires_at: string;
+  address: string;
+}
+
+export interface Span {
+  from: number;
+  to: number;
+  kind: "drained" | "foreign" | "job" | "set_aside" | "unknown";
+  job: number | null;
+  name: string | null;
+  attempt: number | null;
+  reason: string | null;
 }
 
 export interface SpecAnswer {

@@ -18,7 +18,7 @@ export const gpuProblem = signal<string | null>(null);
 export const running = signal<number[]>([]);
 export const waiting = signal<number[]>([]);
 export const ended = signal<number[]>([]);
-/** Ids of events of one job, as they come: views of that job watch it. */
+/** The event that came last: an effect on it sees each of them. */
 export const lastEvent = signal<EventView | null>(null);
 export const loaded = signal(false);
 
@@ -34,10 +34,27 @@ export function gpuSignal(uuid: string): Signal<GpuView> | undefined {
   return gpus.get(uuid);
 }
 
+/** Lists leave attempts and spec out: those that are known stay, until the job itself is asked for again. */
 export function putJob(job: JobView): void {
   const known = jobs.get(job.id);
-  if (known) known.value = job;
-  else jobs.set(job.id, signal(job));
+  if (!known) {
+    jobs.set(job.id, signal(job));
+    return;
+  }
+  const { attempts, spec, root } = known.peek();
+  known.value = job.attempts === null ? { ...job, attempts, spec, root } : job;
+}
+
+const watched = new Map<number, number>();
+
+/** Keep a job that no list names while a view shows it. Call what it gives when the view goes. */
+export function watch(id: number): () => void {
+  watched.set(id, (watched.get(id) ?? 0) + 1);
+  return () => {
+    const left = watched.get(id)! - 1;
+    if (left > 0) watched.set(id, left);
+    else watched.delete(id);
+  };
 }
 
 export function putJobs(list: Signal<number[]>, found: readonly JobView[]): void {
@@ -50,7 +67,7 @@ export function putJobs(list: Signal<number[]>, found: readonly JobView[]): void
 
 /** Jobs that no list names any more are forgotten, so that a page open for weeks stays small. */
 export function forget(): void {
-  const kept = new Set([...running.value, ...waiting.value, ...ended.value]);
+  const kept = new Set([...running.value, ...waiting.value, ...ended.value, ...watched.keys()]);
   for (const id of jobs.keys()) if (!kept.has(id)) jobs.delete(id);
 }
 

@@ -1,5 +1,9 @@
 import { status, loaded, running, waiting, ended, gpuIds, gpuProblem, jobSignal } from "../state/store";
-import { Empty, Section } from "../parts/small";
+import { useMemo } from "preact/hooks";
+import type { GpusTimeline } from "../api/types";
+import { Timeline } from "../parts/Timeline";
+import { useAsked } from "../state/asked";
+import { Empty, Section, useNow } from "../parts/small";
 import { count, plural } from "../format";
 import { GpuCard } from "./overview/GpuCard";
 import { Running } from "./overview/Running";
@@ -13,6 +17,7 @@ export function Overview() {
       <Headline />
       <Gpus />
       <RunningSection />
+      <LastDay />
       <div class="columns">
         <WaitingSection />
         <EndedSection />
@@ -65,6 +70,18 @@ function Gpus() {
           ))}
         </div>
       )}
+    </Section>
+  );
+}
+
+/** Asked for by the minute; without an answer (a new daemon) there is nothing to say. */
+function LastDay() {
+  const since = useMemo(() => Math.floor(Date.now() / 1000 - 86_400), [Math.floor(useNow(60) / 60)]);
+  const { answer } = useAsked<GpusTimeline>("/v1/gpus/timeline", { since });
+  if (!answer || answer.gpus.length === 0) return null;
+  return (
+    <Section id="day" title="The last day" aside="who had each GPU; what is empty was idle">
+      <Timeline of={answer} />
     </Section>
   );
 }

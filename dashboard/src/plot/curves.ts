@@ -1,0 +1,154 @@
+/**
+ * The curves of one job: loaded thinned to about the width of a plot, then grown by what is new.
+ *
+ * What a later attempt supersedes is decided by the daemon, so a new attempt means loading anew; so does a
+ * series that has grown to twice what a plot can show. Memory is bounded by both.
+ */
+
+import { get } from "../api/client";
+import type { MetricsAnswer, Series } from "../api/types";
+
+export const POINTS = 1_200; // of a series, after thinning
+
+export type Axis = "step" | "epoch" | "time";
+
+export interface Curve {
+  name: string;
+  step: number[];
+  epoch: (number | null)[];
+  time: number[]; // seconds since 1970
+  /** NaN for what is not finite: `odd` says what it was. */
+  value: number[];
+  odd: Map<number, string>; // by place in `value`
+  attempt: number[];
+}
+
+export class Curves {
+  curves = new Map<string, Curve>();
+  ranks: number[] = [];
+  private newest = 0;
+  private attempt = 0;
+  private busy: Promise<void> | null = null;
+
+  constructor(
+    readonly job: number,
+    readonly rank = 0,
+    readonly names: readonly string[] = [],
+  ) {}
+
+  /** All of it anew. */
+  async load(): Promise<void> {
+    const answer = await this.ask({ points: POINTS });
+    this.curves.clear();
+    this.newest = this.attempt = 0;
+    for (const series of answer.series) this.append(series);
+  }
+
+  /** What came since. Calls while one is under way share its answer. */
+  more(): Promise<void> {
+    this.busy ??= this.grow().finally(() => (this.busy = null));
+    return this.busy;
+  }
+
+  private async grow(): Promise<void> {
+    if (this.newest === 0) return this.load();
+    const answer = await this.ask({ points: POINTS, since: this.newest });
+    const restarted = answer.series.some((series) => series.attempt.some((attempt) => attempt > this.attempt));
+    if (restarted) return this.load();
+    for (const series of answer.series) this.append(series);
+    if ([...this.curves.values()].some((curve) => curve.value.length > 2 * POINTS)) return this.load();
+  }
+
+  private async ask(query: Record<string, number>): Promise<MetricsAnswer> {
+    const answer = await get<MetricsAnswer>(`/v1/jobs/${this.job}/metrics`, {
+      ...query,
+      rank: this.rank,
+      name: this.names.join(","),
+    });
+    this.ranks = answer.ranks;
+    return answer;
+  }
+
+  private append(series: Series): void {
+    let curve = this.curves.get(series.name);
+    if (!curve) {
+      curve = { name: series.name, step: [], epoch: [], time: [], value: [], odd: new Map(), attempt: [] };
+      this.curves.set(series.name, curve);
+    }
+    for (let i = 0; i < series.value.length; i++) {
+      const value = series.value[i]!;
+      if (typeof value === "string") curve.odd.set(curve.value.length, value);
+      curve.value.push(typeof value === "string" ? NaN : value);
+      curve.step.push(series.step[i]!);
+      curve.epoch.push(series.epoch[i] ?? null);
+      curve.time.push(series.time[i]!);
+      curve.attempt.push(series.attempt[i]!);
+      this.newest = Math.max(this.newest, series.time[i]!);
+      this.attempt = Math.max(this.attempt, series.attempt[i]!);
+    }
+  }
+}
+
+/** The places of a curve's points on an axis, not falling. */
+export function places(curve: Curve, axis: Axis, start: number): number[] {
+  if (axis === "step") return curve.step;
+  if (axis === "time") return curve.time.map((time) => time - start);
+  return spread(curve.epoch, curve.step);
+}
+
+/** Points within epoch n, which all say n, lie evenly after n − 1 and up to n. */
+function spread(epochs: (number | null)[], steps: number[]): number[] {
+  const found: number[] = [];
+  for (let i = 0; i < epochs.length; ) {
+    const epoch = epochs[i]!;
+    let end = i;
+    while (end < epochs.length && epochs[end] === epoch) end++;
+    for (let k = i; k < end; k++) found.push(epoch === null ? steps[k]! : epoch - 1 + (k - i + 1) / (end - i));
+    i = end;
+  }
+  return found;
+}
+
+/** An exponential mean without the bias of its start; `weight` 0 … 1. Gaps stay gaps. */
+export function smoothed(values: number[], weight: number): number[] {
+  if (weight <= 0) return values;
+  let mean = 0;
+  let known = 0;
+  return values.map((value) => {
+    if (Number.isNaN(value)) return NaN;
+    mean = mean * weight + (1 - weight) * value;
+    known += 1;
+    return mean / (1 - weight ** known);
+  });
+}
+
+/** The first point of each attempt but the first, on an axis. */
+export function restarts(curves: Iterable<Curve>, axis: Axis, start: number): Map<number, number> {
+  const found = new Map<number, number>();
+  for (const curve of curves) {
+    const at = places(curve, axis, start);
+    for (let i = 0; i < curve.attempt.length; i++) {
+      const attempt = curve.attempt[i]!;
+      const known = found.get(attempt);
+      if (known === undefined || at[i]! < known) found.set(attempt, at[i]!);
+    }
+  }
+  if (found.size) found.delete(Math.min(...found.keys()));
+  return found;
+}
+
+const SIDES = /^(val|valid|validation|test|train|eval)[_/.-]/;
+const INTEREST = ["loss", "accuracy", "acc", "accuracy_top5", "lr", "learning_rate", "grad_norm", "images_per_second"];
+
+/** Curves that are read together: a quantity while training and while validating. In order of interest. */
+export function grouped(names: Iterable<string>): [string, string[]][] {
+  const groups = new Map<string, string[]>();
+  for (const name of names) {
+    const key = name.replace(SIDES, "");
+    groups.set(key, [...(groups.get(key) ?? []), name]);
+  }
+  const side = (name: string) => Number(SIDES.test(name));
+  for (const members of groups.values()) members.sort((a, b) => side(a) - side(b) || (a < b ? -1 : 1));
+  const rank = (key: string) => INTEREST.indexOf(key) + 1 || INTEREST.length + 1;
+  return [...groups].sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}

@@ -1,0 +1,214 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type { Comparison, JobView, LastAndBest } from "../api/types";
+import { figure } from "../format";
+import { PlotControls, type PlotChoice } from "../parts/PlotControls";
+import { Empty, Problem, Section, State } from "../parts/small";
+import { Chart } from "../plot/Chart";
+import { grouped, type Curve } from "../plot/curves";
+import type { Window } from "../plot/moving";
+import { go, search } from "../router";
+import { useAsked } from "../state/asked";
+import { linesOf, SHARE, useCurves } from "./job/Curves";
+
+const MOST = 8; // as many as the palette has colours
+
+/** Several jobs over each other. Which ones is in the address: `/compare?jobs=12,14`. */
+export function Compare() {
+  const ids = useMemo(() => chosen(search.value), [search.value]);
+  const { answer, problem, again } = useAsked<Comparison>(ids.length ? "/v1/compare" : null, { jobs: ids.join(",") }, 10);
+  return (
+    <>
+      <h1>Compare</h1>
+      <Chooser ids={ids} jobs={answer?.jobs ?? []} />
+      {ids.length === 0 && (
+        <Empty>
+          Add jobs by their numbers, or tick them in the <a href="/jobs">list of jobs</a>. On the command line:{" "}
+          <code>tfctl compare 12 14</code>.
+        </Empty>
+      )}
+      {problem && !answer && <Problem text={problem} retry={again} />}
+      {answer && <Overlay jobs={answer.jobs} />}
+      {answer && <Settings of={answer} />}
+      {answer && <Values of={answer} />}
+    </>
+  );
+}
+
+function chosen(query: string): number[] {
+  const numbers = (new URLSearchParams(query).get("jobs") ?? "").split(",").map(Number);
+  return [...new Set(numbers.filter((id) => Number.isInteger(id) && id > 0))].slice(0, MOST);
+}
+
+function show(ids: number[]): void {
+  go(ids.length ? `/compare?jobs=${ids.join(",")}` : "/compare", "replace");
+}
+
+function Chooser({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] }) {
+  const [text, setText] = useState("");
+  const add = (event: Event) => {
+    event.preventDefault();
+    const more = text.split(/[\s,]+/).map(Number).filter((id) => Number.isInteger(id) && id > 0);
+    if (more.length) show([...new Set([...ids, ...more])].slice(0, MOST));
+    setText("");
+  };
+  return (
+    <div class="chooser">
+      <ul>
+        {ids.map((id, i) => {
+          const job = jobs.find((one) => one.id === id);
+          return (
+            <li key={id}>
+              <i class={`dot series-${(i % 8) + 1}`} aria-hidden="true" />
+              <a href={`/jobs/${id}`}>{job?.name ?? "job"}</a> <small>{id}</small>
+              {job && <State of={job.state} />}
+              <button class="quiet" aria-label={`Leave job ${id} out`} onClick={() => show(ids.filter((one) => one !== id))}>
+                ✕
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+      {ids.length < MOST && (
+        <form onSubmit={add}>
+          <label class="inline">
+            Job numbers
+            <input inputMode="numeric" value={text} placeholder="12, 14" onInput={(event) => setText(event.currentTarget.value)} />
+          </label>
+          <button type="submit">Add</button>
+        </form>
+      )}
+    </div>
+  );
+}
+
+interface Loaded {
+  version: number;
+  curves: Map<string, Curve>;
+}
+
+function Overlay({ jobs }: { jobs: readonly JobView[] }) {
+  const [loaded, setLoaded] = useState<Record<number, Loaded>>({});
+  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0, log: false });
+  const [window, setWindow] = useState<Window | null>(null);
+  const names = new Set(jobs.flatMap((job) => [...(loaded[job.id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
+  const order = grouped(names).flatMap(([, members]) => members);
+  return (
+    <>
+      {jobs.map((job) => (
+        <Load key={job.id} job={job} put={(found) => setLoaded((known) => ({ ...known, [job.id]: found }))} />
+      ))}
+      {order.length > 0 && (
+        <PlotControls
+          choice={choice}
+          choose={(next) => (next.axis !== choice.axis && setWindow(null), setChoice(next))}
+          zoomed={window !== null}
+          reset={() => setWindow(null)}
+        />
+      )}
+      <div class="charts">
+        {order.map((name) => (
+          <Group key={name} {...{ name, jobs, loaded, choice, window, setWindow }} />
+        ))}
+      </div>
+    </>
+  );
+}
+
+/** Brings one job's curves; draws nothing itself. */
+function Load({ job, put }: { job: JobView; put: (found: Loaded) => void }) {
+  const { version, curves } = useCurves(job, 0);
+  useEffect(() => {
+    if (version > 0) put({ version, curves });
+  }, [version]);
+  return null;
+}
+
+interface GroupProps {
+  name: string;
+  jobs: readonly JobView[];
+  loaded: Record<number, Loaded>;
+  choice: PlotChoice;
+  window: Window | null;
+  setWindow: (window: Window | null) => void;
+}
+
+function Group({ name, jobs, loaded, choice, window, setWindow }: GroupProps) {
+  const versions = jobs.map((job) => loaded[job.id]?.version).join();
+  const lines = useMemo(
+    () =>
+      jobs.flatMap((job, i) => {
+        const curve = loaded[job.id]?.curves.get(name);
+        const start = Date.parse(job.started_at ?? job.submitted_at) / 1000;
+        return curve ? linesOf(curve, `${job.id} ${job.name}`, i, choice.axis, choice.smoothing, start) : [];
+      }),
+    [name, versions, choice.axis, choice.smoothing],
+  );
+  return <Chart title={name} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} window={window} onWindow={setWindow} height={260} />;
+}
+
+function Settings({ of }: { of: Comparison }) {
+  return (
+    <Section id="settings" title="Settings that differ">
+      {of.settings.length === 0 ? (
+        <Empty>{of.jobs.length < 2 ? "Add a second job to see what differs." : "All settings are the same."}</Empty>
+      ) : (
+        <Wide label="Settings that differ" jobs={of.jobs} rows={of.settings.map((row) => [row.path, (id: string) => row.values[id] ?? "–"])} />
+      )}
+    </Section>
+  );
+}
+
+function Values({ of }: { of: Comparison }) {
+  if (of.metrics.length === 0) return null;
+  return (
+    <Section id="values" title="Last and best">
+      <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest of={row.values[id]} />])} />
+    </Section>
+  );
+}
+
+function LastBest({ of }: { of: LastAndBest | undefined }) {
+  if (!of) return <>–</>;
+  return (
+    <>
+      {typeof of.last === "string" ? of.last : figure(of.last)}
+      {of.best !== null && (
+        <small>
+          {" "}
+          best {figure(of.best)}
+          {of.best_step !== null && ` at ${figure(of.best_step)}`}
+        </small>
+      )}
+    </>
+  );
+}
+
+function Wide({ label, jobs, rows }: { label: string; jobs: readonly JobView[]; rows: [string, (id: string) => ComponentChildren][] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col"><span class="unseen">What</span></th>
+            {jobs.map((job, i) => (
+              <th key={job.id} scope="col">
+                <i class={`dot series-${(i % 8) + 1}`} aria-hidden="true" /> {job.id} {job.name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([name, value]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              {jobs.map((job) => (
+                <td key={job.id}>{value(String(job.id))}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

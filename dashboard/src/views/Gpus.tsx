@@ -1,0 +1,165 @@
+import { useMemo, useState } from "preact/hooks";
+import { send } from "../api/client";
+import type { GpusHistory, GpusTimeline, GpuView } from "../api/types";
+import { bytes, duration, moment, share } from "../format";
+import { ask, say } from "../parts/Dialog";
+import { Empty, Problem, Section } from "../parts/small";
+import { KINDS, Timeline } from "../parts/Timeline";
+import { Chart } from "../plot/Chart";
+import type { Window } from "../plot/moving";
+import { useAsked } from "../state/asked";
+import { gpuIds, gpuProblem, gpuSignal, jobSignal, loaded } from "../state/store";
+import { gpuCharts } from "./job/System";
+import { gpuWord } from "./overview/GpuCard";
+
+const SPANS = [[3600, "hour"], [21_600, "six hours"], [86_400, "day"], [604_800, "week"]] as const;
+const MOST_ROWS = 100;
+
+/** The devices: how they are, how they were, and which are on offer. */
+export function Gpus() {
+  const [seconds, setSeconds] = useState<number>(3600);
+  const ids = gpuIds.value;
+  return (
+    <>
+      <h1>GPUs</h1>
+      {loaded.value && ids.length === 0 && <Empty>{gpuProblem.value ?? "This machine has no GPU."} <code>tfctl doctor</code> says what is missing.</Empty>}
+      <div class="devices">
+        {ids.map((uuid) => <Device key={uuid} uuid={uuid} />)}
+      </div>
+      {ids.length > 0 && (
+        <>
+          <div class="controls">
+            <div class="choices" role="group" aria-label="How far back">
+              {SPANS.map(([length, name]) => (
+                <button key={length} aria-pressed={seconds === length} onClick={() => setSeconds(length)}>
+                  Last {name}
+                </button>
+              ))}
+            </div>
+          </div>
+          <Past key={seconds} seconds={seconds} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Device({ uuid }: { uuid: string }) {
+  const gpu = gpuSignal(uuid)?.value;
+  if (!gpu) return null;
+  const job = gpu.job === null ? undefined : jobSignal(gpu.job)?.value;
+  return (
+    <article class={`panel device ${gpu.state}`} aria-label={`GPU ${gpu.index}`}>
+      <div class="block-head">
+        <h2>GPU {gpu.index} <small>{gpu.name}</small></h2>
+        <span class={`health ${gpu.state}`}>{gpuWord(gpu)}</span>
+      </div>
+      {gpu.reason && <p class="note">{gpu.reason}</p>}
+      <dl class="facts">
+        <div><dt>use</dt><dd>{gpu.utilisation ?? "–"} %</dd></div>
+        <div><dt>memory</dt><dd>{share(gpu.memory_used, gpu.memory_total)}</dd></div>
+        <div><dt>temperature</dt><dd>{gpu.temperature ?? "–"} °C</dd></div>
+        <div><dt>power</dt><dd>{gpu.power === null ? "–" : Math.round(gpu.power)}{gpu.power_limit !== null && ` / ${Math.round(gpu.power_limit)}`} W</dd></div>
+        <div><dt>job</dt><dd>{gpu.job === null ? "none" : <a href={`/jobs/${gpu.job}`}>{job?.name ?? `job ${gpu.job}`}</a>}</dd></div>
+        {gpu.pci && <div><dt>PCI</dt><dd>{gpu.pci}</dd></div>}
+      </dl>
+      {gpu.processes.length > 0 && (
+        <p class="hint">{gpu.processes.map((one) => `${one.name ?? "process"} (${one.pid}${one.user ? `, ${one.user}` : ""}${one.memory !== null ? `, ${bytes(one.memory)}` : ""})`).join("; ")}</p>
+      )}
+      <div class="actions">
+        {gpu.state === "drained" || gpu.state === "set_aside" ? (
+          <button onClick={() => undrain(gpu)}>Offer again…</button>
+        ) : (
+          gpu.state !== "excluded" && <button onClick={() => drain(gpu)}>Drain…</button>
+        )}
+      </div>
+    </article>
+  );
+}
+
+function drain(gpu: GpuView): void {
+  ask({
+    title: `Drain GPU ${gpu.index}?`,
+    text: gpu.job === null ? "It is given out no more until it is offered again." : `Job ${gpu.job} goes on to its end; then the GPU is given out no more until it is offered again.`,
+    verb: "Drain",
+    act: async () => {
+      await send("POST", `/v1/gpus/${gpu.uuid}/drain`);
+      say(`GPU ${gpu.index} is drained`);
+    },
+  });
+}
+
+function undrain(gpu: GpuView): void {
+  ask({
+    title: `Offer GPU ${gpu.index} again?`,
+    text: gpu.reason ? `It was kept back: ${gpu.reason}.` : "Jobs may get it from now on.",
+    verb: "Offer again",
+    act: async () => {
+      await send("POST", `/v1/gpus/${gpu.uuid}/undrain`);
+      say(`GPU ${gpu.index} is offered again`);
+    },
+  });
+}
+
+function Past({ seconds }: { seconds: number }) {
+  const [window, setWindow] = useState<Window | null>(null);
+  const since = useMemo(() => Math.floor(Date.now() / 1000 - seconds), [seconds]);
+  const history = useAsked<GpusHistory>("/v1/gpus/history", { since, points: 600 }, 15);
+  const timeline = useAsked<GpusTimeline>("/v1/gpus/timeline", { since }, 15);
+  const charts = useMemo(() => gpuCharts(history.answer?.gpus ?? []), [history.answer]);
+  return (
+    <>
+      <Section id="lanes" title="Who had them" aside="share of the time used by jobs">
+        {timeline.problem && !timeline.answer && <Problem text={timeline.problem} retry={timeline.again} />}
+        {timeline.answer && <Timeline of={timeline.answer} />}
+      </Section>
+      {timeline.answer && <Health of={timeline.answer} />}
+      {history.problem && !history.answer && <Problem text={history.problem} retry={history.again} />}
+      <div class="charts">
+        {charts.map(([title, unit, lines]) => (
+          <Chart key={title} title={title} unit={unit} lines={lines} x="clock" least={0} {...(unit === "%" ? { most: 100 } : {})} window={window} onWindow={setWindow} height={190} />
+        ))}
+      </div>
+    </>
+  );
+}
+
+/** When a GPU was not on offer, and why. Newest first. */
+function Health({ of }: { of: GpusTimeline }) {
+  const rows = of.gpus
+    .flatMap((lane) => lane.spans.filter((span) => span.kind !== "job").map((span) => ({ lane, span })))
+    .sort((a, b) => b.span.from - a.span.from);
+  return (
+    <Section id="health" title="Not on offer">
+      {rows.length === 0 ? (
+        <Empty>No GPU was set aside, drained or used by others in this time.</Empty>
+      ) : (
+        <div class="scroll" tabIndex={0} role="region" aria-label="When GPUs were not on offer">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">GPU</th>
+                <th scope="col">Since</th>
+                <th scope="col">For</th>
+                <th scope="col">Why</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.slice(0, MOST_ROWS).map(({ lane, span }) => (
+                <tr key={`${lane.uuid} ${span.from}`}>
+                  <th scope="row">{lane.index}</th>
+                  <td>{moment(span.from)}</td>
+                  <td>{duration(span.to - span.from)}</td>
+                  <td>
+                    {KINDS[span.kind]}
+                    {span.reason && `: ${span.reason}`}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </Section>
+  );
+}

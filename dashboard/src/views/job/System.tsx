@@ -1,0 +1,104 @@
+import { useMemo } from "preact/hooks";
+import type { GpuSeries, JobHistory, JobView } from "../../api/types";
+import { percent } from "../../format";
+import { Chart } from "../../plot/Chart";
+import type { Line } from "../../plot/align";
+import type { Unit } from "../../plot/axes";
+import { Empty, Problem, Section } from "../../parts/small";
+import { isLive } from "../../state/job";
+import { useAsked } from "../../state/asked";
+import { SHARE, useCurves } from "./Curves";
+
+export function SystemTab({ job }: { job: JobView }) {
+  const { answer, problem, again } = useAsked<JobHistory>(`/v1/jobs/${job.id}/history`, { points: 600 }, isLive(job) ? 5 : undefined);
+  return (
+    <>
+      <Shares job={job} />
+      {problem && !answer && <Problem text={problem} retry={again} />}
+      {answer && (answer.times.length ? <History of={answer} /> : <Empty>Nothing was measured yet: figures come with the first seconds of an attempt.</Empty>)}
+    </>
+  );
+}
+
+function History({ of }: { of: JobHistory }) {
+  const marks = useMemo(
+    () => new Map(of.attempts.slice(1).map((one) => [one.attempt, Date.parse(one.started_at) / 1000])),
+    [of],
+  );
+  const plain = (name: string, values: (number | null)[]): Line[] => [line(name, of.times, values, 0)];
+  const charts: [string, Unit, Line[]][] = useMemo(
+    () => [
+      ...gpuCharts(of.gpus),
+      ["CPU", "cores", plain("CPU", of.cpu)],
+      ["Memory", "B", plain("Memory", of.memory)],
+      ["Disk", "B/s", [line("read", of.times, of.read, 1), line("written", of.times, of.written, 0)]],
+    ],
+    [of],
+  );
+  return (
+    <div class="charts">
+      {charts.map(([title, unit, lines]) => (
+        <Chart key={title} title={title} unit={unit} lines={lines} x="clock" marks={marks} least={0} {...(unit === "%" ? { most: 100 } : {})} height={180} />
+      ))}
+    </div>
+  );
+}
+
+export function gpuCharts(gpus: readonly GpuSeries[]): [string, Unit, Line[]][] {
+  if (gpus.length === 0) return [];
+  const of = (column: "utilization" | "memory" | "temperature" | "power") =>
+    gpus.map((gpu, i) => line(`GPU ${gpu.index}`, gpu.times, gpu[column], i));
+  return [
+    ["GPU use", "%", of("utilization")],
+    ["GPU memory", "B", of("memory")],
+    ["Temperature", "°C", of("temperature")],
+    ["Power", "W", of("power")],
+  ];
+}
+
+function line(name: string, x: number[], values: (number | null)[], colour: number): Line {
+  return { name, x, values: values.map((value) => value ?? NaN), colour, joined: false };
+}
+
+const KINDS = ["data", "compute", "communication"] as const;
+
+/** Where each rank's time goes, as the ranks report it: `data_share`, `compute_share`, `communication_share`. */
+function Shares({ job }: { job: JobView }) {
+  const first = useCurves(job, 0, KINDS.map((kind) => `${kind}_share`));
+  const shares = [...first.curves.keys()].filter((name) => SHARE.test(name));
+  if (shares.length === 0) return null;
+  const ranks = first.ranks.length ? first.ranks : [0];
+  return (
+    <Section id="shares" title="Where each rank's time goes" aside="at the last report">
+      <ul class="legend wide">
+        {KINDS.map((kind) => (
+          <li key={kind}>
+            <i class={`dot share-${kind}`} aria-hidden="true" />
+            {kind}
+          </li>
+        ))}
+      </ul>
+      <div class="shares">
+        {ranks.map((rank) => (
+          <RankShares key={rank} job={job} rank={rank} />
+        ))}
+      </div>
+    </Section>
+  );
+}
+
+function RankShares({ job, rank }: { job: JobView; rank: number }) {
+  const { curves } = useCurves(job, rank, KINDS.map((kind) => `${kind}_share`));
+  const parts = KINDS.map((kind) => [kind, curves.get(`${kind}_share`)?.value.at(-1) ?? 0] as const);
+  return (
+    <div class="share-row">
+      <span>rank {rank}</span>
+      <span class="share" role="img" aria-label={parts.map(([kind, part]) => `${kind} ${percent(part)}`).join(", ")}>
+        {parts.map(([kind, part]) => (
+          <i key={kind} class={`share-${kind}`} style={{ width: `${(100 * part).toFixed(2)}%` }} />
+        ))}
+      </span>
+      <span class="share-figures">{parts.map(([, part]) => percent(part)).join(" · ")}</span>
+    </div>
+  );
+}
