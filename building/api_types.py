@@ -26,7 +26,7 @@ def generated() -> str:
 
 
 def _beside() -> dict[str, Any]:
-    """Types that OpenAPI has no place for: data of the event stream, and what else the page's module holds."""
+    """Types that OpenAPI has no place for: data of the event stream, and the rest of the page's."""
     structs = [value for value in vars(page).values() if isinstance(value, type)]
     types = [JobProgress, *(kind for kind in structs if issubclass(kind, msgspec.Struct))]
     return dict(msgspec.json.schema_components(types, ref_template=REFERENCE)[1])

@@ -109,16 +109,20 @@ function spread(epochs: (number | null)[], steps: number[]): number[] {
   return found;
 }
 
-/** An exponential mean without the bias of its start; `weight` 0 … 1. Gaps stay gaps. */
+/**
+ * An exponential mean without the bias of its start. `weight` 0 … 1 is that of a curve of 200 points: it reaches
+ * over the same part of every curve, however many points that has, so few points (validation) stay as they are.
+ * Gaps stay gaps.
+ */
 export function smoothed(values: number[], weight: number): number[] {
-  if (weight <= 0) return values;
+  const each = Math.min(1, ((1 - weight) * 200) / Math.max(1, values.length));
   let mean = 0;
   let known = 0;
   return values.map((value) => {
     if (Number.isNaN(value)) return NaN;
-    mean = mean * weight + (1 - weight) * value;
+    mean += each * (value - mean);
     known += 1;
-    return mean / (1 - weight ** known);
+    return mean / (1 - (1 - each) ** known);
   });
 }
 

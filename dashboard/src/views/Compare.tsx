@@ -89,7 +89,7 @@ interface Loaded {
 
 function Overlay({ jobs }: { jobs: readonly JobView[] }) {
   const [loaded, setLoaded] = useState<Record<number, Loaded>>({});
-  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0, log: false });
+  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
   const [window, setWindow] = useState<Window | null>(null);
   const names = new Set(jobs.flatMap((job) => [...(loaded[job.id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
   const order = grouped(names).flatMap(([, members]) => members);

@@ -113,15 +113,23 @@ function Table({ jobs, chosen, choose }: { jobs: JobView[]; chosen: number[]; ch
               </th>
               <td title={job.why}><State of={job.state} /></td>
               <td data-label="asked for">{wants(job)}</td>
-              <td class="n" data-label="loss">{metricOf(job, "loss")?.text ?? "–"}</td>
-              <td class="n" data-label="accuracy">{metricOf(job, "accuracy")?.text ?? "–"}</td>
-              <td class="n" data-label="ran for">{job.started_at ? duration(job.elapsed) : "–"}</td>
-              <td class="n" data-label="submitted">{ago(job.submitted_at, now)}</td>
+              <Cell label="loss" text={metricOf(job, "loss")?.text} />
+              <Cell label="accuracy" text={metricOf(job, "accuracy")?.text} />
+              <Cell label="ran for" text={job.started_at ? duration(job.elapsed) : undefined} />
+              <Cell label="submitted" text={ago(job.submitted_at, now)} />
             </tr>
           ))}
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Cell({ label, text }: { label: string; text: string | undefined }) {
+  return (
+    <td class={text === undefined ? "n nothing-known" : "n"} data-label={label}>
+      {text ?? "–"}
+    </td>
   );
 }
 

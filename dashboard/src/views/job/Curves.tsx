@@ -15,7 +15,7 @@ export const SHARE = /^(data|compute|communication)_share$/;
 
 export function CurvesTab({ job }: { job: JobView }) {
   const { version, curves, problem, again } = useCurves(job, 0);
-  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0, log: false });
+  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
   const [window, setWindow] = useState<Window | null>(null);
   const start = Date.parse(job.started_at ?? job.submitted_at) / 1000;
   const marks = useMemo(() => restarts(curves.values(), choice.axis, start), [version, choice.axis, start]);

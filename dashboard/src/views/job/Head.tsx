@@ -1,5 +1,5 @@
 import type { JobView } from "../../api/types";
-import { bytes, duration, moment, percent, plural } from "../../format";
+import { bytes, capital, duration, moment, percent, plural } from "../../format";
 import { Bar, metricOf, position, State, useNow } from "../../parts/small";
 import { isLive } from "../../state/job";
 import { wants, withoutName } from "../overview/Waiting";
@@ -59,8 +59,4 @@ function Facts({ job }: { job: JobView }) {
       )}
     </dl>
   );
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

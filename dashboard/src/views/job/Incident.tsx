@@ -1,5 +1,5 @@
 import type { Incident, JobView } from "../../api/types";
-import { duration, figure, moment } from "../../format";
+import { capital, duration, figure, moment } from "../../format";
 import { Empty, Problem, Section } from "../../parts/small";
 import { useAsked } from "../../state/asked";
 import { EventTable } from "./Events";
@@ -12,8 +12,8 @@ export function IncidentTab({ job }: { job: JobView }) {
   return (
     <div class="incident">
       <section class="panel verdict">
-        <h2>{answer.cause ?? answer.sentence}</h2>
-        {answer.cause && <p>{answer.sentence}</p>}
+        <h2>{capital(answer.cause?.replaceAll("_", " ") ?? answer.sentence)}</h2>
+        {answer.cause && <p>{capital(answer.sentence)}</p>}
         {answer.rank !== null && <p>Rank {answer.rank} failed first of itself.</p>}
         {answer.advice.length > 0 && (
           <>
@@ -29,7 +29,7 @@ export function IncidentTab({ job }: { job: JobView }) {
       )}
       {answer.evidence.length > 0 && (
         <Section id="evidence" title="Evidence">
-          <ul class="advice">{answer.evidence.map((line, i) => <li key={i}>{line}</li>)}</ul>
+          <ul class="advice">{answer.evidence.map((line, i) => <li key={i}>{line.includes("\n") ? <pre tabIndex={0}>{line}</pre> : line}</li>)}</ul>
         </Section>
       )}
       {answer.stacks.map((stack) => (
