@@ -41,6 +41,7 @@ COMMANDS = {
     "gpus": "the devices: health and lease",
     "drain": "give GPUs out no more",
     "undrain": "offer GPUs again",
+    "dashboard": "open the web page, signed in",
     "daemon": "start, stop or look at the daemon of this user",
     "doctor": "check the installation and say what to fix",
     "completion": "print a completion script for the shell",
@@ -65,7 +66,7 @@ ELSEWHERE = {  # what other tools call it
     "stop": "cancel, or daemon stop",
     "tail": "logs -f",
 }
-NOT_YET = ("yield", "dashboard")
+NOT_YET = ("yield",)
 
 
 def main(argv: list[str] | None = None) -> int:

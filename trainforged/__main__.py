@@ -10,7 +10,7 @@ from pathlib import Path
 import trainforge
 from trainforge.client.sockets import user_socket
 from trainforge.jobfile.units import parse_size
-from trainforged.config import ConfigError
+from trainforged.config import ConfigError, web_address
 
 
 def size(text: str) -> int:
@@ -27,8 +27,10 @@ def count(text: str) -> int:
 
 
 def web(text: str) -> str:
-    if text != "off":
-        raise argparse.ArgumentTypeError("the web page is not yet built; the only value is off")
+    try:
+        web_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--simulate-gpus", type=count, metavar="N", help="offer N made-up GPUs")
     out.add_argument("--simulate-cpu", type=count, metavar="N", help="with that many cores (8 for each)")
     out.add_argument("--simulate-memory", type=size, metavar="SIZE", help="and memory (32Gi for each)")
-    out.add_argument("--web", type=web, default="off", metavar="HOST:PORT|off", help="the web page")
+    out.add_argument("--web", type=web, metavar="HOST:PORT|off", help="the web page (127.0.0.1:3001)")
     return out
 
 
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         simulate_gpus=args.simulate_gpus,
         simulate_cpu=args.simulate_cpu,
         simulate_memory=args.simulate_memory,
+        web=args.web,
     )
     try:
         return run(options)

@@ -6,12 +6,15 @@ settings in force stay.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from trainforge.jobfile.units import parse_duration, parse_size
+
+LOOPBACK = re.compile(r"127(\.\d{1,3}){3}", re.ASCII)
 
 
 class ConfigError(Exception):
@@ -66,6 +69,30 @@ class Log(Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class Web(Section, frozen=True, kw_only=True):
+    """`listen`: HOST:PORT of the page, a loopback address; or off (which YAML reads as false)."""
+
+    listen: str | bool = "127.0.0.1:3001"
+
+    def address(self, instead: str | None = None) -> tuple[str, int] | None:
+        """Host and port, None where the page is off. `instead` comes before the file."""
+        return web_address(instead if instead is not None else self.listen)
+
+
+def web_address(listen: str | bool) -> tuple[str, int] | None:
+    """Of `HOST:PORT` or `off`. Raises ValueError."""
+    if listen is False or listen == "off":
+        return None
+    host, _, port = str(listen).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"expected HOST:PORT or off, found {listen!r}")
+    if host not in ("localhost", "::1") and not LOOPBACK.fullmatch(host):
+        message = f"the page is served to this machine alone (127.0.0.1), not at {host!r}"
+        raise ValueError(f"{message}: from elsewhere use ssh -L {port}:127.0.0.1:{port}")
+    return host, int(port)
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All of the file."""
 
@@ -74,6 +101,7 @@ class Config(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retention: Retention = Retention()
     log: Log = Log()
+    web: Web = Web()
 
 
 def load(path: Path | None) -> Config:
@@ -87,7 +115,9 @@ def load(path: Path | None) -> Config:
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
-        return msgspec.convert(tree or {}, Config, dec_hook=_decode)
+        found = msgspec.convert(tree or {}, Config, dec_hook=_decode)
+        found.web.address()
+        return found
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {_in_words(str(error))}") from error
 

@@ -41,7 +41,8 @@ class RealDaemon:
         self.state_dir = folder / "state"
         self.socket = folder / "d.sock"
         self.log = folder / "daemon.log"
-        self._options = ("--simulate-gpus", str(gpus), *options)
+        web = () if "--web" in options else ("--web", "off")  # its port is one for the whole machine
+        self._options = ("--simulate-gpus", str(gpus), *web, *options)
         self.process: subprocess.Popen[bytes] | None = None
 
     # ---- life
@@ -133,14 +134,17 @@ class RealDaemon:
         assert not check or done.returncode == 0, (done.args, done.returncode, done.stdout, done.stderr)
         return done
 
-    def get(self, target: str) -> Any:
+    def get(self, target: str, method: str = "GET") -> Any:
         """The JSON that a route answers over the socket."""
         with connect(self.socket, DEADLINE)[0] as sock:
-            sock.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+            sock.sendall(f"{method} {target} HTTP/1.0\r\n\r\n".encode())
             answer = b"".join(iter(lambda: sock.recv(65536), b""))
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b" 200 " in head.split(b"\r\n")[0], answer
         return json.loads(body)
+
+    def post(self, target: str) -> Any:
+        return self.get(target, "POST")
 
     def command(self, *argv: str, **fields: Any) -> JobView:
         """Submit a command that runs in the test's folder. `fields` are sections of the job file."""

@@ -92,6 +92,10 @@ def _daemon() -> Iterator[Finding]:
     yield from _service(status)
     yield from _state(Path(status.state_dir), status.disk_free)
     yield from _gpus(gpus, status)
+    if status.web is not None:
+        yield Finding("page", f"at http://{status.web}/ (tfctl dashboard)")
+    elif status.web_problem is not None:
+        yield Finding("page", f"none: {status.web_problem}")
 
 
 def _service(status: StatusAnswer) -> Iterator[Finding]:

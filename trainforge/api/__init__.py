@@ -23,6 +23,8 @@ class ErrorCode(StrEnum):
 
     INVALID_SPEC = "invalid_spec"  # 422
     INVALID_REQUEST = "invalid_request"  # 400
+    NOT_SIGNED_IN = "not_signed_in"  # 401, on the web port
+    FORBIDDEN = "forbidden"  # 403, on the web port
     NOT_FOUND = "not_found"  # 404
     NO_SUCH_JOB = "no_such_job"  # 404
     METHOD_NOT_ALLOWED = "method_not_allowed"  # 405, with Allow
@@ -395,6 +397,8 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     disk_free: int
     last_event: int
     project_limit: int = 2 << 30  # bytes of a frozen project
+    web: str | None = None  # host:port of the page
+    web_problem: str | None = None  # why there is none
 
 
 class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -68,7 +68,7 @@ from trainforge.states import JobState
 __all__ = ["ApiError", "Client", "NoDaemon"]
 
 if TYPE_CHECKING:
-    from trainforge.api.page import Comparison
+    from trainforge.api.page import Comparison, SignInAnswer
     from trainforge.client.events import EventStream
 
 T = TypeVar("T")
@@ -299,6 +299,12 @@ class Client:
 
     def undrain(self, uuid: str) -> GpuView:
         return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/undrain", GpuView)
+
+    def sign_in(self) -> SignInAnswer:
+        """An address that opens the page, once and for a minute."""
+        from trainforge.api.page import SignInAnswer
+
+        return self._ask("POST", "/v1/sign-in", SignInAnswer)
 
     def status(self) -> StatusAnswer:
         return self._ask("GET", "/v1/status", StatusAnswer)

@@ -51,6 +51,7 @@ from trainforged.execution.files import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore
+from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
 from trainforged.web.service import JobFilter, LogFilter, MetricsFilter
@@ -79,6 +80,7 @@ class DaemonService:
         state_dir: Path,
         largest_file: Callable[[], int],
         project_limit: Callable[[], int],
+        door: Door,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
@@ -96,6 +98,7 @@ class DaemonService:
         self._state_dir = state_dir
         self._largest_file = largest_file
         self._project_limit = project_limit
+        self._door = door
         self._clock = clock
         self._started = clock()
         self._insight = DaemonInsight(store, metrics, files, self.job, state_dir / "jobs")
@@ -285,6 +288,8 @@ class DaemonService:
             disk_free=shutil.disk_usage(self._state_dir).free,
             last_event=self._live.last_event,
             project_limit=self._project_limit(),
+            web=self._door.address,
+            web_problem=self._door.problem,
         )
 
     async def disk(self) -> DiskAnswer:

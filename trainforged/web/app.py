@@ -9,11 +9,21 @@ from typing import Any
 
 from aiohttp import web
 
-from trainforged.web import routes_files, routes_insight, routes_jobs, routes_machine, routes_output
+from trainforged.web import (
+    routes_files,
+    routes_insight,
+    routes_jobs,
+    routes_machine,
+    routes_output,
+    routes_sign_in,
+)
 from trainforged.web.context import CONTEXT, Context
+from trainforged.web.door import Door
 from trainforged.web.guard import Handler, guard
 from trainforged.web.limits import Limits
 from trainforged.web.openapi import openapi
+from trainforged.web.page_files import PageFiles
+from trainforged.web.port import make_port_app
 from trainforged.web.routing import Route
 from trainforged.web.service import Service
 
@@ -25,19 +35,31 @@ TABLE: tuple[Route, ...] = tuple(
         routes_insight.routes,
         routes_files.routes,
         routes_machine.routes,
+        routes_sign_in.routes,
     )
 )
 
 
-def make_app(service: Service, limits: Limits | None = None) -> web.Application:
+def make_app(service: Service, limits: Limits | None = None, door: Door | None = None) -> web.Application:
     """Serve it with `serving.serve_unix`, which brings the bounds on connections."""
     app = web.Application(middlewares=[guard])
-    context = Context(service, limits or Limits(), describe)
+    context = Context(service, limits or Limits(), describe, door)
     app[CONTEXT] = context
-    for route in TABLE:
-        app.router.add_route(route.method, route.path, _handler(route, context))
+    for method, path, handler in _handlers(context):
+        app.router.add_route(method, path, handler)
     app.on_shutdown.append(_end_streams)
     return app
+
+
+def make_web_app(app: web.Application, files: PageFiles | None = None) -> web.Application:
+    """What the web port serves beside the socket's `app`, whose bounds it shares."""
+    web_app = make_port_app(app[CONTEXT], _handlers(app[CONTEXT]), files)
+    web_app.on_shutdown.append(_end_streams)
+    return web_app
+
+
+def _handlers(context: Context) -> list[tuple[str, str, Handler]]:
+    return [(route.method, route.path, _handler(route, context)) for route in TABLE]
 
 
 @functools.cache

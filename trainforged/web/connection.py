@@ -34,6 +34,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # nothing inflates beyond the size that was sent
         )
         self.on_lost: Callable[[], object] | None = None  # called once, when the client is gone
+        self.owner: int | None = None  # uid of the client's process, once it was looked for
         self._limits = limits
         self._most = most
         self._bucket = TokenBucket(limits.requests_per_second, limits.burst)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from trainforged.web.door import Door
 from trainforged.web.limits import Budget, Limits
 from trainforged.web.service import Service
 
@@ -17,10 +18,18 @@ SMALL = 64 * 1024  # bodies up to here are not counted: the number of connection
 
 
 class Context:
-    """One per application. `describe` gives the API's description."""
+    """One for all applications of a daemon. `describe` gives the API's description; `door` is the web port,
+    where there may be one."""
 
-    def __init__(self, service: Service, limits: Limits, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        limits: Limits,
+        describe: Callable[[], dict[str, Any]],
+        door: Door | None = None,
+    ) -> None:
         self.service = service
+        self.door = door
         self.limits = limits
         self.describe = describe
         self.requests: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)

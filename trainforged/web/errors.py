@@ -13,6 +13,8 @@ from trainforge.api import Error, ErrorAnswer, ErrorCode, ErrorDetail
 
 STATUS = {
     ErrorCode.INVALID_REQUEST: 400,
+    ErrorCode.NOT_SIGNED_IN: 401,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.NO_SUCH_JOB: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,

@@ -26,20 +26,21 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             request.protocol.admit()
         response = await handler(request)
     except ApiProblem as problem:
-        response = _refusal(request, problem)
+        response = refusal(request, problem)
     except web.HTTPException as error:
         response = _translated(request, error)
     except Exception as error:
         if request.transport is None or request.writer.output_size > 0:
             raise ConnectionResetError("the client is gone, or the answer has begun") from error
-        response = _refusal(request, _internal(request, error))
+        response = refusal(request, _internal(request, error))
     route = request.match_info.route.resource
     name = route.canonical if route is not None else ""
     request.app[CONTEXT].requests[request.method if name else "", name, response.status] += 1
     return response
 
 
-def _refusal(request: web.Request, problem: ApiProblem) -> web.Response:
+def refusal(request: web.Request, problem: ApiProblem) -> web.Response:
+    """The problem as an answer."""
     response = json_response(problem.answer, problem.status)
     response.headers.update(problem.headers)
     if not request.content.is_eof():  # what is still to come of the body is not waited for
@@ -52,13 +53,13 @@ def _translated(request: web.Request, error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.path[:200]} takes {allowed}, not {request.method[:20]}"
-        response = _refusal(request, ApiProblem(ErrorCode.METHOD_NOT_ALLOWED, message))
+        response = refusal(request, ApiProblem(ErrorCode.METHOD_NOT_ALLOWED, message))
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, web.HTTPNotFound):
         message = f"no such address: {request.path[:200]} (GET /v1/openapi.json lists them)"
-        return _refusal(request, ApiProblem(ErrorCode.NOT_FOUND, message))
-    return _refusal(request, ApiProblem(ErrorCode.INVALID_REQUEST, error.reason))
+        return refusal(request, ApiProblem(ErrorCode.NOT_FOUND, message))
+    return refusal(request, ApiProblem(ErrorCode.INVALID_REQUEST, error.reason))
 
 
 def _internal(request: web.Request, error: Exception) -> ApiProblem:

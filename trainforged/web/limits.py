@@ -53,6 +53,10 @@ class TokenBucket:
             return 0.0
         return (1 - self._level) / self._rate
 
+    def put_back(self) -> None:
+        """What was taken last does not count."""
+        self._level = min(self._burst, self._level + 1)
+
 
 class Budget:
     """Bytes that may be held at one time; who wants more waits, in order of coming."""

@@ -87,6 +87,8 @@ class Route:
         found = await self.handler(Call(request, context, query, body))
         if isinstance(found, web.StreamResponse):
             return found
+        if found is None:
+            return web.Response(status=self.status)
         return json_response(found, self.status)
 
     async def _decoded(self, request: web.Request, context: Context) -> Any:

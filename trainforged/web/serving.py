@@ -54,6 +54,12 @@ class Serving:
         self._place = place
         self._connect = connect
 
+    @property
+    def address(self) -> str:
+        """`host:port` of a server on TCP."""
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def connections(self) -> int:
         """How many clients are connected."""
         server = self._runner.server
@@ -138,7 +144,23 @@ async def serve_unix(
         raise
 
 
+async def serve_tcp(app: web.Application, host: str, port: int) -> Serving:
+    """Serve at a loopback address; port 0 is one that is free. Raises OSError."""
+    connect, runner = await _prepared(app)
+    try:
+        server = await asyncio.get_running_loop().create_server(connect, host, port, backlog=BACKLOG)
+    except BaseException:
+        await runner.cleanup()
+        raise
+    return Serving(runner, server, None, connect)
+
+
 async def _serve(app: web.Application, sock: socket.socket, place: _Place | None) -> Serving:
+    connect, runner = await _prepared(app)
+    return Serving(runner, await _listen(connect, sock), place, connect)
+
+
+async def _prepared(app: web.Application) -> tuple[Callable[[], asyncio.Protocol], web.AppRunner]:
     limits = app[CONTEXT].limits
     most = min(limits.connections, _descriptors() - DESCRIPTORS_KEPT)
     runner = web.AppRunner(app, shutdown_timeout=LAST_ANSWERS, access_log=None)
@@ -149,7 +171,7 @@ async def _serve(app: web.Application, sock: socket.socket, place: _Place | None
     def connect() -> asyncio.Protocol:
         return Connection(aiohttp_server, limits, most)
 
-    return Serving(runner, await _listen(connect, sock), place, connect)
+    return connect, runner
 
 
 async def _listen(connect: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:

@@ -1,0 +1,66 @@
+"""Where the daemon can be talked to: its socket, and the port of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+
+from trainforged.config import Config
+from trainforged.daemon.options import Options
+from trainforged.daemon.tasks import Tasks
+from trainforged.execution import durable
+from trainforged.web.app import make_app, make_web_app
+from trainforged.web.door import Door
+from trainforged.web.limits import Limits
+from trainforged.web.port import WebPort
+from trainforged.web.service import Service
+from trainforged.web.serving import serve_unix
+from trainforged.web.sessions import Sessions
+
+log = logging.getLogger("trainforged")
+
+SESSIONS = "sessions.json"  # in the state folder: hashes, and until when
+
+
+class Front:
+    """`open` once the daemon can answer."""
+
+    def __init__(self, options: Options, settings: Config) -> None:
+        self._options = options
+        self._settings = settings
+        self._stored = options.state_dir / SESSIONS
+        self.door = Door(Sessions(self._load(), self._save))
+
+    async def open(
+        self,
+        service: Service,
+        handed_over: socket.socket | None,
+        tasks: Tasks,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        """Raises `SocketTaken` and OSError for the socket; a port that is taken is only said."""
+        app = make_app(service, Limits(file=int(self._settings.limits.file)), self.door)
+        serving = await serve_unix(app, self._options.socket, sock=handed_over)
+        stack.push_async_callback(serving.close)
+        tasks.spawn(serving.keep())
+        place = os.fsencode(self._options.socket.absolute())
+        durable.replace(f"{self._options.state_dir}/socket", place)
+        address = self._settings.web.address(self._options.web)
+        if address is not None:
+            port = WebPort(make_web_app(app), address, self.door)
+            stack.push_async_callback(port.close)
+            tasks.spawn(port.run())
+
+    def _load(self) -> bytes:
+        try:
+            return self._stored.read_bytes()
+        except OSError:
+            return b""
+
+    def _save(self, data: bytes) -> None:
+        try:
+            durable.replace(str(self._stored), data)
+        except OSError as error:
+            log.error("who is signed in is not kept over a restart: %s", error)

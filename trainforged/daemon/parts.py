@@ -1,0 +1,192 @@
+"""The daemon's parts, each told what it needs of the others, and what goes between them."""
+
+from __future__ import annotations
+
+import getpass
+import random
+import time
+from pathlib import Path
+
+import msgspec
+
+from trainforged.core import messages as m
+from trainforged.daemon.devices import DeviceWatch
+from trainforged.daemon.engine import Engine
+from trainforged.daemon.hangs import HangWatch
+from trainforged.daemon.housekeeping import Housekeeping
+from trainforged.daemon.opened import Opened
+from trainforged.daemon.options import Options, Settings
+from trainforged.daemon.output import Output
+from trainforged.daemon.preparation import Preparation
+from trainforged.daemon.records import RecordWatch
+from trainforged.daemon.service import DaemonService
+from trainforged.daemon.submissions import Submissions
+from trainforged.daemon.tasks import Tasks
+from trainforged.daemon.views import Views
+from trainforged.devices.inventory import Inventory
+from trainforged.devices.nvml import NvmlInventory
+from trainforged.devices.simulated import SimulatedInventory
+from trainforged.execution import library, systemd
+from trainforged.execution.environments import Environments
+from trainforged.execution.files import Files
+from trainforged.execution.supervisor import Supervisor
+from trainforged.storage.records import RecordReader
+from trainforged.storage.tensorboard import EventFollower
+from trainforged.web.door import Door
+from trainforged.web.live import Live
+
+
+class Parts:
+    """Made, and not yet working: `life` starts them and takes them down."""
+
+    def __init__(
+        self, options: Options, settings: Settings, opened: Opened, tasks: Tasks, door: Door
+    ) -> None:
+        state_dir = self._state_dir = options.state_dir
+        self._tasks = tasks
+        self._store = opened.store
+        self.live = Live(opened.last_event)
+        files = Files(state_dir / "files")
+        inventory = _inventory(options)
+        reader = RecordReader(opened.metrics)
+        self.engine = Engine(
+            opened.state,
+            opened.store,
+            perform=self._perform,
+            publish=self.live.publish,
+            relieve=opened.reserve.give_up_some,
+        )
+        environments = Environments(state_dir / "environments")
+        self.preparation = Preparation(
+            store=opened.store,
+            files=files,
+            environments=environments,
+            library=library.ensure(state_dir),
+            jobs_dir=state_dir / "jobs",
+            simulated=inventory.simulated,
+            output_limit=settings.output_limit,
+        )
+        self.supervisor = Supervisor(
+            state_dir,
+            self._heard,
+            self.preparation.prepare,
+            self._clear,
+            manager=systemd.manager,
+        )
+        self.records = RecordWatch(
+            reader,
+            self.engine,
+            self.live,
+            self._attempt_dir,
+            self.supervisor.usage,
+            state_dir / "jobs",
+            self._sign,
+            EventFollower(reader, self._folders_of, avoid=[state_dir]),
+        )
+        self.hangs = HangWatch(
+            self.engine,
+            self._attempt_dir,
+            phase=lambda job: progress.phase if (progress := reader.latest(job)) is not None else None,
+            usage=self.supervisor.usage,
+        )
+        self.devices = DeviceWatch(
+            inventory, self.engine, self.live, settings.now.devices, self.supervisor.processes
+        )
+        self.housekeeping = Housekeeping(
+            engine=self.engine,
+            store=opened.store,
+            metrics=opened.metrics,
+            reader=reader,
+            files=files,
+            environments=environments,
+            state_dir=state_dir,
+            reserve=opened.reserve,
+            next_id=opened.given_out,
+            retention=lambda: settings.now.retention,
+        )
+        user = getpass.getuser()
+        views = Views(
+            opened.state,
+            state_dir / "jobs",
+            progress=lambda job: reader.latest(job, time.time()),
+            usage=self.supervisor.usage,
+        )
+        self.service = DaemonService(
+            engine=self.engine,
+            store=opened.store,
+            metrics=opened.metrics,
+            progresses=reader.progresses,
+            files=files,
+            live=self.live,
+            submissions=Submissions(
+                self.engine,
+                opened.store,
+                files,
+                user,
+                state_dir / "jobs",
+                project_limit=settings.project_limit,
+            ),
+            views=views,
+            devices=self.devices,
+            housekeeping=self.housekeeping,
+            output=Output(opened.state, self._attempt_dir),
+            user=user,
+            state_dir=state_dir,
+            largest_file=settings.largest_file,
+            project_limit=settings.project_limit,
+            door=door,
+        )
+
+    def _sign(self, job: int, attempt: int, signs: int) -> None:
+        self.hangs.sign(job, attempt, signs)
+
+    async def _clear(self, gpus: tuple[str, ...]) -> dict[str, str]:
+        return await self.devices.clear(gpus)
+
+    def _job_dir(self, job: int) -> Path:
+        return self._state_dir / "jobs" / str(job)
+
+    def _folders_of(self, job: int) -> list[Path]:
+        """Where the job works, and writes. Reads the disk."""
+        submission, home = self._store.submission(job), self._job_dir(job).resolve()
+        in_place = submission.workdir if submission is not None else None
+        return [Path(in_place).resolve() if in_place else home / "project", home / "checkpoints"]
+
+    def _attempt_dir(self, job: int, attempt: int) -> Path:
+        return self._job_dir(job) / "attempts" / str(attempt)
+
+    # ---- effects and what comes of them
+
+    def _perform(self, effect: m.Effect) -> None:
+        match effect:
+            case m.StartAttempt():
+                self.supervisor.start(effect)
+            case m.AdoptAttempt():
+                self.supervisor.adopt(effect)
+            case m.StopAttempt():
+                self.supervisor.stop(effect)
+            case m.ReleaseLease():
+                self.supervisor.release(effect)
+            case m.RemoveFiles(job=job):
+                self.housekeeping.delete_files(job)
+
+    def _heard(self, event: m.Event) -> None:
+        """What the supervisor tells. An attempt's last records are read before its end is judged."""
+        match event:
+            case m.AttemptStarted(job=job, attempt=attempt):
+                resumed = self.preparation.take_resumed_from(job, attempt)
+                self.engine.tell(msgspec.structs.replace(event, resumed_from=resumed))
+            case m.AttemptEnded():
+                self._tasks.spawn(self._conclude(event))
+            case _:
+                self.engine.tell(event)
+
+    async def _conclude(self, event: m.AttemptEnded) -> None:
+        position = await self.records.finish(event.job, event.attempt)
+        self.engine.tell(msgspec.structs.replace(event, position=position, jitter=random.random()))
+
+
+def _inventory(options: Options) -> Inventory:
+    if options.simulate_gpus is not None:
+        return SimulatedInventory(options.simulate_gpus, str(options.state_dir))
+    return NvmlInventory()
