@@ -28,7 +28,7 @@ def test_a_session_and_its_stream_go_on_after_a_restart(start_daemon: Start) -> 
     browser = Browser(daemon).sign_in()
     with browser.events() as stream:
         assert b"200 OK" in stream.recv(65536)
-        daemon.command("true")
+        daemon.command("true", hold=True)
         seen = b""
         while b"job_submitted" not in seen:
             seen += stream.recv(65536)

@@ -111,7 +111,7 @@ export interface ErrorAnswer {
   error: Error;
 }
 
-export type ErrorCode = "conflict" | "internal" | "invalid_request" | "invalid_spec" | "method_not_allowed" | "missing_files" | "no_space" | "no_such_job" | "not_found" | "not_yet" | "timeout" | "too_large" | "too_many" | "unavailable";
+export type ErrorCode = "conflict" | "forbidden" | "internal" | "invalid_request" | "invalid_spec" | "method_not_allowed" | "missing_files" | "no_space" | "no_such_job" | "not_found" | "not_signed_in" | "not_yet" | "timeout" | "too_large" | "too_many" | "unavailable";
 
 export interface ErrorDetail {
   path: string;
@@ -458,6 +458,8 @@ export interface StatusAnswer {
   disk_free: number;
   last_event: number;
   project_limit: number;
+  web: string | null;
+  web_problem: string | null;
 }
 
 export interface SubmitRequest {
