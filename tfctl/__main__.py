@@ -38,6 +38,7 @@ COMMANDS = {
     "rm": "remove ended jobs and their files",
     "prune": "remove jobs that ended long ago",
     "du": "what jobs cost on disk",
+    "report": "what GPUs were held for, and what was made of them",
     "gpus": "the devices: health and lease",
     "drain": "give GPUs out no more",
     "undrain": "offer GPUs again",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -65,6 +65,13 @@ class Retention(Section, frozen=True, kw_only=True):
     size: Bytes | None = None
 
 
+class Waste(Section, frozen=True, kw_only=True):
+    """A GPU that a job holds and has used for less than `below` per cent over `after` is pointed out."""
+
+    below: Annotated[float, msgspec.Meta(ge=0, le=100)] = 5.0
+    after: Seconds = Seconds(1800)
+
+
 class Log(Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -100,6 +107,7 @@ class Config(Section, frozen=True, kw_only=True):
     scheduling: Scheduling = Scheduling()
     limits: Limits = Limits()
     retention: Retention = Retention()
+    waste: Waste = Waste()
     log: Log = Log()
     web: Web = Web()
 

@@ -44,6 +44,7 @@ from trainforge.api import (
     SubmitRequest,
     UpdateRequest,
 )
+from trainforge.api.report import ReportAnswer
 from trainforge.states import JobState
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
@@ -65,6 +66,7 @@ class FakeService:
         self.written = asyncio.Condition()
         self.followers = 0
         self.drained: str | None = None
+        self.reported_since = 0.0
         self.broken: Exception | None = None  # raised by `status`
         self.slow = 0.0  # seconds that `submit` takes
         self.entered = 0  # calls of `submit`
@@ -269,6 +271,22 @@ class FakeService:
             gpus_total=1, gpus_free=1, cpu_total=8, cpu_free=8, memory_total=100, memory_free=100,
             load=(0.5, 0.5, 0.5), disk_free=1000, last_event=self.live.last_event,
         )  # fmt: skip
+
+    async def report(self, since: float) -> ReportAnswer:
+        self.reported_since = since
+        sums = dict.fromkeys(
+            (
+                "gpu_seconds",
+                "busy_seconds",
+                "idle_seconds",
+                "unmeasured_seconds",
+                "lost_seconds",
+                "won_seconds",
+            ),
+            0.0,
+        )
+        when = datetime.datetime.fromtimestamp(since, datetime.UTC)
+        return ReportAnswer(since=when, until=NOW, users=(), projects=(), jobs=(), **sums)
 
     async def disk(self) -> DiskAnswer:
         entries = [

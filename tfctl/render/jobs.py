@@ -131,6 +131,8 @@ def now(job: JobView, room: int, *, brief: bool) -> str:
     """What to know of a job in a few words: its latest figures, or why it is where it is. `brief`: how far
     it is stands elsewhere."""
     if job.state is JobState.RUNNING:
+        if job.waste is not None:
+            return one_line(job.waste.sentence)
         phase = f"{job.progress.phase}…" if job.progress is not None and job.progress.phase else ""
         left = f"{duration(eta(job))} left" if eta(job) is not None else ""
         figures = phase or latest(job.progress)
@@ -166,6 +168,8 @@ def whole(job: JobView) -> list[tuple[str, str]]:
         out.append(("started", f"{clock(job.started_at)}{ended}, {duration(job.elapsed)} in all"))
     if job.exit_code is not None:
         out.append(("exit code", str(job.exit_code)))
+    if job.waste is not None:
+        out.append(("waste", one_line(job.waste.sentence)))
     out += _getting_on(job)
     out += [(f"attempt {a.number}", _attempt(a)) for a in job.attempts or ()]
     out.append(("files", job.dir))

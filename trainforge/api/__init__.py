@@ -180,6 +180,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
 
 
+class Waste(msgspec.Struct, frozen=True, kw_only=True):
+    """A running job holds GPUs that it does not use. `mean_utilization` is in per cent; `sentence` follows
+    on "job 12"."""
+
+    since: datetime.datetime
+    mean_utilization: float
+    sentence: str
+
+
 class ResourceView(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for; defaults are filled in with the machine's."""
 
@@ -241,6 +250,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     dir: str  # the job's folder
     elapsed: float  # seconds in attempts so far
     time_limit: float | None = None
+    waste: Waste | None = None
     description: str = ""
     base_image: str | None = None
     root: str | None = None  # the folder that a frozen project was taken from; of one job only

@@ -69,6 +69,7 @@ __all__ = ["ApiError", "Client", "NoDaemon"]
 
 if TYPE_CHECKING:
     from trainforge.api.page import Comparison, SignInAnswer
+    from trainforge.api.report import ReportAnswer
     from trainforge.client.events import EventStream
 
 T = TypeVar("T")
@@ -308,6 +309,12 @@ class Client:
 
     def status(self) -> StatusAnswer:
         return self._ask("GET", "/v1/status", StatusAnswer)
+
+    def report(self, since: str = "7d") -> ReportAnswer:
+        """What GPUs were held for since then: a duration back, or a moment."""
+        from trainforge.api.report import ReportAnswer
+
+        return self._ask("GET", _target("/v1/report", {"since": since}), ReportAnswer)
 
     def disk(self) -> DiskAnswer:
         return self._ask("GET", "/v1/disk", DiskAnswer)

@@ -9,6 +9,7 @@ from pathlib import Path
 from trainforged.core.state import State
 from trainforged.daemon.housekeeping import job_folders
 from trainforged.daemon.reserve import Reserve
+from trainforged.storage.accounts import AccountStore
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore
 
@@ -26,6 +27,9 @@ class Opened:
         stack.callback(self.store.close)
         self.reserve.spend_on(self.metrics.open)
         stack.callback(self.metrics.close)
+        self.accounts = AccountStore(state_dir / "accounts.db")
+        self.reserve.spend_on(self.accounts.open)
+        stack.callback(self.accounts.close)
         remembered = self.store.load()
         self.last_event = remembered.last_event
         self.given_out = remembered.next_id  # every job that there ever was has a lower number

@@ -5,11 +5,14 @@ from __future__ import annotations
 import getpass
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from trainforge.api import EventView
 from trainforged.core import messages as m
+from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.hangs import HangWatch
@@ -53,7 +56,7 @@ class Parts:
             opened.state,
             opened.store,
             perform=self._perform,
-            publish=self.live.publish,
+            publish=self._publish,
             relieve=opened.reserve.give_up_some,
         )
         environments = Environments(state_dir / "environments")
@@ -92,6 +95,14 @@ class Parts:
         self.devices = DeviceWatch(
             inventory, self.engine, self.live, settings.now.devices, self.supervisor.processes
         )
+        self.accounts = AccountWatch(
+            opened.accounts,
+            self.engine,
+            history=self.devices.feed.history.of,
+            usage=self.supervisor.usage,
+            attempts=opened.store.attempts,
+            settings=lambda: settings.now.waste,
+        )
         self.housekeeping = Housekeeping(
             engine=self.engine,
             store=opened.store,
@@ -110,6 +121,7 @@ class Parts:
             state_dir / "jobs",
             progress=lambda job: reader.latest(job, time.time()),
             usage=self.supervisor.usage,
+            waste=self.accounts.waste,
         )
         self.service = DaemonService(
             engine=self.engine,
@@ -129,6 +141,7 @@ class Parts:
             views=views,
             devices=self.devices,
             housekeeping=self.housekeeping,
+            accounts=self.accounts,
             output=Output(opened.state, self._attempt_dir),
             user=user,
             state_dir=state_dir,
@@ -136,6 +149,10 @@ class Parts:
             project_limit=settings.project_limit,
             door=door,
         )
+
+    def _publish(self, events: Sequence[EventView]) -> None:
+        self.live.publish(events)
+        self.accounts.hear(events)
 
     def _sign(self, job: int, attempt: int, signs: int) -> None:
         self.hangs.sign(job, attempt, signs)

@@ -36,9 +36,11 @@ from trainforge.api import (
     SubmitRequest,
     UpdateRequest,
 )
+from trainforge.api.report import ReportAnswer
 from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core import scheduler
+from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.housekeeping import Housekeeping
@@ -75,6 +77,7 @@ class DaemonService:
         views: Views,
         devices: DeviceWatch,
         housekeeping: Housekeeping,
+        accounts: AccountWatch,
         output: Output,
         user: str,
         state_dir: Path,
@@ -93,6 +96,7 @@ class DaemonService:
         self._views = views
         self._devices = devices
         self._housekeeping = housekeeping
+        self._accounts = accounts
         self._output = output
         self._user = user
         self._state_dir = state_dir
@@ -291,6 +295,9 @@ class DaemonService:
             web=self._door.address,
             web_problem=self._door.problem,
         )
+
+    async def report(self, since: float) -> ReportAnswer:
+        return await _stored(self._accounts.report(since))
 
     async def disk(self) -> DiskAnswer:
         return await self._housekeeping.disk()

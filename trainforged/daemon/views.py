@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage
+from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage, Waste
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
 from trainforged.core.causes import describe, first_failure, tail
@@ -29,7 +29,7 @@ def _moment_or_none(seconds: float | None) -> datetime.datetime | None:
 
 class Views:
     """Makes `JobView`s. `progress` and `usage` give what is known of a running job now, or None; they
-    are called on the event loop, so they must not read the disk."""
+    are called on the event loop, so they must not read the disk; so is `waste`."""
 
     def __init__(
         self,
@@ -38,12 +38,14 @@ class Views:
         *,
         progress: Callable[[int], Progress | None],
         usage: Callable[[int], Usage | None],
+        waste: Callable[[int], Waste | None] = lambda job: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
         self._jobs_dir = jobs_dir
         self._progress = progress
         self._usage = usage
+        self._waste = waste
         self._clock = clock
 
     def whole(
@@ -109,6 +111,7 @@ class Views:
             dir=str(self._jobs_dir / str(job.id)),
             elapsed=job.spent + (now - job.attempt_started_at if job.attempt_started_at else 0.0),
             time_limit=job.schedule.time_limit,
+            waste=self._waste(job.id) if job.state.live else None,
             description=description,
             base_image=base_image,
         )

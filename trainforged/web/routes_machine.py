@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
-from trainforge.api import DiskAnswer, DrainRequest, GpuList, GpuView, StatusAnswer
+from trainforge.api import DiskAnswer, DrainRequest, ErrorCode, GpuList, GpuView, StatusAnswer
+from trainforge.api.report import ReportAnswer
+from trainforge.jobfile.units import parse_duration
+from trainforged.web.errors import ApiProblem
 from trainforged.web.prometheus import CONTENT_TYPE, exposition
 from trainforged.web.routing import Call, Routes
 
@@ -36,6 +41,28 @@ async def undrain(call: Call[None, None]) -> GpuView:
 @routes.add("GET", "/v1/status", "The daemon: version, uptime, counts, load")
 async def status(call: Call[None, None]) -> StatusAnswer:
     return await call.service.status()
+
+
+class ReportQuery(msgspec.Struct, frozen=True, kw_only=True):
+    since: str = "7d"  # how long ago, as a duration, or a moment (RFC 3339)
+
+
+@routes.add("GET", "/v1/report", "What GPUs were held for, and what was made of them")
+async def report(call: Call[ReportQuery, None]) -> ReportAnswer:
+    return await call.service.report(_moment(call.query.since))
+
+
+def _moment(since: str) -> float:
+    try:
+        return time.time() - parse_duration(since)
+    except ValueError:
+        pass
+    try:
+        found = datetime.datetime.fromisoformat(since)
+        return (found if found.tzinfo else found.astimezone()).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        message = f"since: expected a duration (7d, 12h) or a moment (2026-11-20), found {since[:40]!r}"
+        raise ApiProblem(ErrorCode.INVALID_REQUEST, message) from error
 
 
 @routes.add("GET", "/v1/disk", "What lies on the disk, and for which job")

@@ -34,6 +34,7 @@ from trainforge.api import (
     SubmitRequest,
     UpdateRequest,
 )
+from trainforge.api.report import ReportAnswer
 from trainforge.states import JobState
 from trainforged.web.insight import Insight
 from trainforged.web.live import Live
@@ -152,5 +153,8 @@ class Service(Protocol):
     async def undrain(self, uuid: str) -> GpuView: ...
 
     async def status(self) -> StatusAnswer: ...
+
+    async def report(self, since: float) -> ReportAnswer:
+        """What GPUs were held for since this moment (seconds since the epoch)."""
 
     async def disk(self) -> DiskAnswer: ...

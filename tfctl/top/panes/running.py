@@ -75,6 +75,9 @@ def _style(field: Field, job: JobView) -> str:
 def _middle(job: JobView, known: Known, fields: Fields, now: float) -> Line:
     """The bar and the figures; of a job that has none, words in their place."""
     progress = job.progress
+    if job.waste is not None and job.state is JobState.RUNNING:
+        drawn = bar(progress.fraction, fields.bar) if progress is not None else ()
+        return exactly((*drawn, Span(f" {clean(job.waste.sentence)}", WARNING)), fields.middle)
     if job.state is not JobState.RUNNING:
         words = clean(job.why) if job.state.ended else f"{job.state}: {clean(job.why)}"
         return exactly((Span(words, STYLES[job.state]),), fields.middle)
