@@ -231,6 +231,17 @@ export interface GpusTimeline {
   gpus: GpuLane[];
 }
 
+export interface Group {
+  name: string;
+  jobs: number;
+  gpu_seconds: number;
+  busy_seconds: number;
+  idle_seconds: number;
+  unmeasured_seconds: number;
+  lost_seconds: number;
+  won_seconds: number;
+}
+
 export interface Incident {
   job: number;
   state: string;
@@ -246,6 +257,30 @@ export interface Incident {
   tried: Tried[];
   advice: string[];
   events: EventView[];
+}
+
+export interface JobAccount {
+  job: number;
+  name: string;
+  user: string;
+  gpus: number;
+  attempts: number;
+  running: boolean;
+  gpu_seconds: number;
+  busy_seconds: number;
+  idle_seconds: number;
+  unmeasured_seconds: number;
+  mean_utilization: number | null;
+  gpu_memory: number;
+  mean_gpu_memory: number | null;
+  peak_gpu_memory: number;
+  cpu: number;
+  mean_cpu: number | null;
+  memory: number | null;
+  peak_memory: number;
+  lost_seconds: number;
+  won_seconds: number;
+  waste: string | null;
 }
 
 export interface JobHistory {
@@ -294,6 +329,7 @@ export interface JobView {
   dir: string;
   elapsed: number;
   time_limit: number | null;
+  waste: Waste | null;
   description: string;
   base_image: string | null;
   root: string | null;
@@ -366,6 +402,21 @@ export interface RankView {
 
 export interface RemoveRequest {
   keep: string | null;
+}
+
+export interface ReportAnswer {
+  since: string;
+  until: string;
+  gpu_seconds: number;
+  busy_seconds: number;
+  idle_seconds: number;
+  unmeasured_seconds: number;
+  free_seconds: number;
+  lost_seconds: number;
+  won_seconds: number;
+  users: Group[];
+  projects: Group[];
+  jobs: JobAccount[];
 }
 
 export interface ResourceView {
@@ -508,4 +559,10 @@ export interface Usage {
   read: number;
   written: number;
   processes: number;
+}
+
+export interface Waste {
+  since: string;
+  mean_utilization: number;
+  sentence: string;
 }
