@@ -84,7 +84,10 @@ VERDICTS = [
     ({"last_error": "gpu_out_of_memory"}, {"ranks": (CUDA,)}, T.FAIL, R.GPU_OUT_OF_MEMORY, False),
     ({"streak": 2}, {"ranks": (CUDA,), "foreign": FOREIGN}, T.BACK_OFF, R.GPU_MEMORY_TAKEN, False),
     ({"advanced": True}, {"signal": 9, "oom_kills": 1}, T.FAIL, R.OUT_OF_MEMORY, False),
+    ({"advanced": True}, {"signal": 9, "oom_log": "the machine had none"}, T.FAIL, R.OUT_OF_MEMORY, False),
+    ({"advanced": True}, {"signal": 9, "oom_elsewhere": 1}, T.RETRY, R.KILLED, True),
     ({}, {"signal": 11, "oom_kills": 1}, T.RETRY, R.KILLED, True),
+    (COMMAND, {"exit_code": 137, "oom_kills": 1}, T.FAIL, R.OUT_OF_MEMORY, False),
     ({}, {"ranks": (rank(0, exit_code=1, error="MemoryError"),)}, T.FAIL, R.OUT_OF_MEMORY, False),
     # peers
     ({}, {"ranks": (PEER, VALUE)}, T.RETRY, R.USER_ERROR, True),
@@ -138,6 +141,11 @@ def test_the_gpu_at_fault_is_the_failing_ranks() -> None:
          f"rank 0 was killed by signal 6 (SIGABRT): {WATCHDOG}"),
         ({"signal": 9, "oom_kills": 2},
          "was killed by the kernel: the machine, or the job's limit, had no memory left"),
+        ({"signal": 9, "oom_log": "the limit of its memory was reached (process 7, python3, 1.00 GiB)"},
+         "was killed by the kernel: the limit of its memory was reached (process 7, python3, 1.00 GiB)"),
+        ({"signal": 9, "oom_elsewhere": 2},
+         "was killed by signal 9 (SIGKILL); "
+         "the kernel killed 2 processes of this machine meanwhile for want of memory, perhaps this one"),
         ({"lost": True, "rebooted": True}, "the machine was restarted"),
         ({"exit_code": 1, "tails": {0: NO_TORCH}},
          "ended with 1: ModuleNotFoundError: No module named 'torch'"),

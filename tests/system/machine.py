@@ -120,9 +120,7 @@ class Machine:
                     os.kill(pid, signal.SIGKILL)
             self._wait_off()
         for group in self._groups():
-            for folder, _, _ in os.walk(group, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+            wait_for(lambda group=group: _removed(group), DEADLINE, "the machine's last process to be gone")
         if self._mounted:
             subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
 
@@ -235,6 +233,14 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _removed(group: Path) -> bool:
+    """With all that is below; not while processes are dying in it."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+    return not group.exists()
 
 
 def _pids_of(pid: int) -> str | None:

@@ -147,7 +147,10 @@ def test_without_lingering_a_job_has_no_unit_and_outlives_the_daemon_too(machine
         group = machine.run("cat", f"/proc/{shim['pid']}/cgroup").stdout
         assert "/system.slice/trainforged.service" in group
         said = machine.tfctl("doctor", check=False).stdout
-        assert "sessions and process groups, below a subreaper (lingering is off)" in said
+        assert "control groups below /sys/fs/cgroup/system.slice/trainforged.service/trainforge" in said
+        assert "which limit neither memory nor cpu, which are not ours to limit (lingering is off)" in said
+        members = machine.run("cat", f"/proc/{shim['pid']}/task/{shim['pid']}/children").stdout.split()
+        assert f"/trainforge/trainforge-{job}-1-" in machine.run("cat", f"/proc/{members[0]}/cgroup").stdout
         assert f"sudo loginctl enable-linger {USER}" in said
         machine.systemctl("restart", "trainforged")
     finally:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tfctl import service
 from tfctl.render.figures import counted, size
-from trainforge.api import GpuList, StatusAnswer
+from trainforge.api import GpuList, GroupsView, StatusAnswer
 from trainforge.client import home
 from trainforge.client.client import Client, NoDaemon
 
@@ -115,10 +115,17 @@ def _service(status: StatusAnswer) -> Iterator[Finding]:
         )
     else:
         why = "lingering is off" if service.runs() and not lingering else "no service manager"
-        yield Finding("jobs in", f"sessions and process groups, below a subreaper ({why})")
+        yield Finding("jobs in", f"{_held_by(status.groups)} ({why})")
     if manager is not None and not lingering:
         lost = "it ends with your last session" if manager is service.USER else "attempts have no units"
         yield Finding("lingering", f"off: {lost}", f"sudo loginctl enable-linger {status.user}")
+
+
+def _held_by(groups: GroupsView | None) -> str:
+    if groups is None:
+        return "sessions and process groups, below a subreaper"
+    limited = " and ".join(groups.limits) or "neither memory nor cpu, which are not ours to limit"
+    return f"control groups below {groups.folder}, which limit {limited}"
 
 
 def _state(folder: Path, free: int | None) -> Iterator[Finding]:

@@ -386,6 +386,13 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
 
 
+class GroupsView(msgspec.Struct, frozen=True, kw_only=True):
+    """Control groups that the daemon makes: below which folder, and what they limit (`cpu`, `memory`)."""
+
+    folder: str
+    limits: tuple[str, ...]
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/status`."""
 
@@ -409,6 +416,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     project_limit: int = 2 << 30  # bytes of a frozen project
     web: str | None = None  # host:port of the page
     web_problem: str | None = None  # why there is none
+    groups: GroupsView | None = None  # what holds an attempt together that has no unit of systemd's
 
 
 class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -87,7 +87,12 @@ def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> s
     killed = rank.signal if rank is not None else end.signal
     if _killed_by_kernel(killed, end, said):
         who = where if killed else f"a child of {where}"
-        return f"{who}was killed by the kernel: the machine, or the job's limit, had no memory left"
+        why = end.oom_log or "the machine, or the job's limit, had no memory left"
+        return f"{who}was killed by the kernel: {why}"
+    if killed == signal.SIGKILL and end.oom_elsewhere:
+        others = "a process" if end.oom_elsewhere == 1 else f"{end.oom_elsewhere} processes"
+        perhaps = f"the kernel killed {others} of this machine meanwhile for want of memory, perhaps this one"
+        return f"{in_a_line(describe(end))}; {perhaps}"
     if rank is not None and rank.error is None:
         for pattern in (_MEMORY, _DISK, _PEER):
             if pattern.search(said):
@@ -96,8 +101,11 @@ def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> s
 
 
 def _killed_by_kernel(killed: int | None, end: AttemptEnd, said: str) -> bool:
-    """For want of memory: itself, or a data-loader worker of it (torch's words)."""
-    return end.oom_kills > 0 and (killed == signal.SIGKILL or "killed by signal: Killed" in said)
+    """For want of memory: itself, a data-loader worker of it (torch's words), or what a shell ran."""
+    if end.oom_kills == 0 and end.oom_log is None:
+        return False
+    shell = not end.ranks and end.exit_code == 128 + signal.SIGKILL
+    return killed == signal.SIGKILL or shell or "killed by signal: Killed" in said
 
 
 def first_failure(end: AttemptEnd) -> RankEnd | None:

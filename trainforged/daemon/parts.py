@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from trainforge.api import EventView
+from trainforge.api import EventView, GroupsView
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.devices import DeviceWatch
@@ -29,7 +29,7 @@ from trainforged.daemon.views import Views
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
-from trainforged.execution import library, systemd
+from trainforged.execution import groups, library, systemd
 from trainforged.execution.environments import Environments
 from trainforged.execution.files import Files
 from trainforged.execution.supervisor import Supervisor
@@ -75,6 +75,7 @@ class Parts:
             self.preparation.prepare,
             self._clear,
             manager=systemd.manager,
+            groups=(made := groups.find()),
         )
         self.records = RecordWatch(
             reader,
@@ -148,6 +149,7 @@ class Parts:
             largest_file=settings.largest_file,
             project_limit=settings.project_limit,
             door=door,
+            groups=None if made is None else GroupsView(folder=str(made.folder), limits=made.limits),
         )
 
     def _publish(self, events: Sequence[EventView]) -> None:

@@ -23,6 +23,7 @@ from trainforge.api import (
     EventList,
     GpuList,
     GpuView,
+    GroupsView,
     JobList,
     JobView,
     MetricsAnswer,
@@ -84,6 +85,7 @@ class DaemonService:
         largest_file: Callable[[], int],
         project_limit: Callable[[], int],
         door: Door,
+        groups: GroupsView | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
@@ -103,6 +105,7 @@ class DaemonService:
         self._largest_file = largest_file
         self._project_limit = project_limit
         self._door = door
+        self._groups = groups
         self._clock = clock
         self._started = clock()
         self._insight = DaemonInsight(store, metrics, files, self.job, state_dir / "jobs")
@@ -294,6 +297,7 @@ class DaemonService:
             project_limit=self._project_limit(),
             web=self._door.address,
             web_problem=self._door.problem,
+            groups=self._groups,
         )
 
     async def report(self, since: float) -> ReportAnswer:

@@ -26,6 +26,7 @@ from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
 from trainforged.execution import leftovers, processes, systemd
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
+from trainforged.execution.groups import Groups
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
 from trainforged.execution.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
 from trainforged.execution.usage import Family
@@ -49,6 +50,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     lock_prefix: str
     python: str | None
     manager: Callable[[], systemd.Manager | None]
+    groups: Groups | None
     reached: Callable[[str], None]
 
 
@@ -164,20 +166,29 @@ class Attempt:
         token = self._folder.new_token(self._start.job, self._start.attempt)
         marks = {TOKEN: token, ATTEMPT_DIR: str(self._folder.path)}
         fields = msgspec.structs.asdict(launch) | {"env": {**launch.env, **marks}}
-        order = LaunchFile(**fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix)
+        manager = self._means.manager()
+        group = self._group(token) if manager is None else None
+        order = LaunchFile(
+            **fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix, group=group
+        )
         self._folder.write_order(order)
         self._means.reached("order written")
-        spawned = self._contained(token, launch.grace) or spawn(self._folder.path, token, self._means.python)
+        contained = self._contained(manager, token, launch.grace) if manager is not None else None
+        spawned = contained or spawn(self._folder.path, token, self._means.python)
         self._spawns += 1
         self._means.reached("spawned")
         return spawned
 
-    def _contained(self, token: str, grace: float) -> Contained | None:
-        """A shim in a unit of its own; None where that cannot be had."""
+    def _group(self, token: str) -> str | None:
+        """A control group for the command; None where that cannot be had."""
         assert self._start is not None
-        manager = self._means.manager()
-        if manager is None:
+        if self._means.groups is None:
             return None
+        return self._means.groups.make(token, cpu=self._start.cpu, memory=self._start.memory)
+
+    def _contained(self, manager: systemd.Manager, token: str, grace: float) -> Contained | None:
+        """A shim in a unit of its own; None where the manager refuses."""
+        assert self._start is not None
         order = self._start
         unit = systemd.unit_of(
             token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace
@@ -241,7 +252,8 @@ class Attempt:
         """Nobody will ever know how it ended; see to it at least that it has."""
         token = await self._means.threads.run(self._folder.token)
         if token is not None:
-            left = await self._means.threads.run(leftovers.kill_all, token, looks=2, patience=CLEANING)
+            group = await self._means.threads.run(self._folder.group)
+            left = await self._means.threads.run(leftovers.kill_all, token, group, looks=2, patience=CLEANING)
             if left:
                 log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
         await self._means.threads.run(leftovers.kill_family, self.family)

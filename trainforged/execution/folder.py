@@ -28,8 +28,9 @@ import msgspec
 
 from trainforge.protocol import RANK_STATUS
 from trainforged.core.messages import AttemptEnd, RankEnd
-from trainforged.execution import durable, processes
+from trainforged.execution import durable, groups, kernel_log, processes
 from trainforged.execution.launch import LaunchFile
+from trainforged.execution.shim.group import mounted
 
 LARGEST = 1 << 20  # bytes that are read of a file
 NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})  # said of what is none
@@ -149,6 +150,14 @@ class AttemptFolder:
         order = self._read("launch.json", LaunchFile)
         return None if order is None else order.token
 
+    def group(self) -> str | None:
+        """The folder of its control group; None where it has none of its own, or what is said is none."""
+        order = self._read("launch.json", LaunchFile)
+        if order is None or order.group is None:
+            return None
+        ours = os.path.basename(order.group) == groups.name(order.token)
+        return order.group if ours and order.group.startswith(f"{mounted()}/") else None
+
     def new_token(self, job: int, attempt: int) -> str:
         """The attempt's mark, made the first time. A former daemon's shim may carry it already."""
         return self.token() or f"{job}-{attempt}-{secrets.token_hex(8)}"
@@ -216,7 +225,17 @@ class AttemptFolder:
     def _whole(self, end: AttemptEnd) -> AttemptEnd:
         end = self._with_ranks(end)
         rebooted = end.rebooted or self._went_down_with_the_machine(end)
-        return msgspec.structs.replace(end, tails=self._tails(end), rebooted=rebooted)
+        end = msgspec.structs.replace(end, tails=self._tails(end), rebooted=rebooted)
+        return end if rebooted or end.stopped else self._with_the_kernels_word(end)
+
+    def _with_the_kernels_word(self, end: AttemptEnd) -> AttemptEnd:
+        """Add what the kernel's log says of a kill for want of memory, where the end looks like one."""
+        shim = self._read("shim.json", Shim)
+        token = self.token()
+        if shim is None or token is None or not kernel_log.looks_killed(end):
+            return end
+        pids = frozenset(rank.pid for rank in end.ranks if rank.pid is not None)
+        return msgspec.structs.replace(end, oom_log=kernel_log.oom_kill(token, pids, since=shim.time))
 
     def _went_down_with_the_machine(self, end: AttemptEnd) -> bool:
         """It was asked to stop, in time or not, and the machine was restarted before anybody could read that.

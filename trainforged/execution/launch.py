@@ -36,6 +36,7 @@ class LaunchFile(Launch, frozen=True, kw_only=True):
     token: str
     gpus: tuple[str, ...]
     lock_prefix: str
+    group: str | None = None  # the folder of the control group that the command is to be born in
 
 
 class CannotStart(Exception):

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 
 from trainforge.protocol import TOKEN
 from trainforged.execution import processes
+from trainforged.execution.shim.group import Group
 
 PAUSE = 0.02  # seconds between two looks
 
 
-def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
-    """Kill what carries the token until `looks` looks in a row find nothing.
+def kill_all(token: str, group: str | None = None, *, looks: int, patience: float) -> tuple[int, ...]:
+    """Kill what is in the group, and what carries the token until `looks` looks in a row find nothing.
 
     Returns who is left after `patience` seconds, as a rule nobody. One look suffices where a shim
     has seen to it already. Where none has, a process may fork away from under the look: ask for two.
@@ -24,6 +25,8 @@ def kill_all(token: str, *, looks: int, patience: float) -> tuple[int, ...]:
     def find() -> Iterator[processes.Stat]:
         return processes.carriers(TOKEN, token)
 
+    if group is not None and (left := Group(group).clear(patience)):
+        return tuple(left)
     limit = time.monotonic() + patience
     clean = 0
     while clean < looks:

@@ -23,9 +23,9 @@ async def release(
 
     Without a GPU to set aside the waiting for a process has no end: the next attempt must not meet it.
     """
-    token, looks = await threads.run(_marks, folder)
+    token, group, looks = await threads.run(_marks, folder)
     while token is not None:
-        left = await _look(token, looks, threads, LIMIT + MARGIN if gpus else None)
+        left = await _look(token, group, looks, threads, LIMIT + MARGIN if gpus else None)
         if left is None:
             break
         log.warning("of the attempt in %s %s", folder.path, left)
@@ -38,15 +38,18 @@ async def release(
         return dict.fromkeys(gpus, f"it could not be checked after its last job: {error!r}")
 
 
-def _marks(folder: AttemptFolder) -> tuple[str | None, int]:
-    """The token to look for (None: nothing was started), and how many looks it takes to be sure."""
+def _marks(folder: AttemptFolder) -> tuple[str | None, str | None, int]:
+    """The token to look for (None: nothing was started), the group, and how many looks make sure."""
     end = folder.end()
-    return folder.token(), 2 if end is None or end.lost else 1
+    return folder.token(), folder.group(), 2 if end is None or end.lost else 1
 
 
-async def _look(token: str, looks: int, threads: Threads, timeout: float | None) -> str | None:
+async def _look(
+    token: str, group: str | None, looks: int, threads: Threads, timeout: float | None
+) -> str | None:
     """Kill, look, and say what is left; None: nothing."""
-    looking = asyncio.ensure_future(threads.run(leftovers.kill_all, token, looks=looks, patience=LIMIT))
+    killing = threads.run(leftovers.kill_all, token, group, looks=looks, patience=LIMIT)
+    looking = asyncio.ensure_future(killing)
     done, _ = await asyncio.wait([looking], timeout=timeout)
     if not done:
         return "a process hangs so that it cannot even be looked at"

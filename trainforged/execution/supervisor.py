@@ -32,6 +32,7 @@ from trainforged.execution import systemd
 from trainforged.execution import usage as meter
 from trainforged.execution.attempt import Attempt, Means
 from trainforged.execution.folder import AttemptFolder
+from trainforged.execution.groups import Groups
 from trainforged.execution.launch import LOCK_PREFIX, GpusClear, Prepare
 from trainforged.execution.release import release
 from trainforged.execution.waiting import Threads
@@ -54,7 +55,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor:
     """Lives in one event loop. `tell` is called in it; `prepare` and `gpus_clear` are the daemon's.
 
-    `manager` is asked before each start who puts the attempt in a unit of its own, if anybody.
+    `manager` is asked before each start who puts the attempt in a unit of its own, if anybody; else it has
+    a group of `groups`, if there are any.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Supervisor:
         lock_prefix: str = LOCK_PREFIX,
         python: str | None = None,
         manager: Callable[[], systemd.Manager | None] = lambda: None,
+        groups: Groups | None = None,
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._state_dir = state_dir
@@ -79,6 +82,7 @@ class Supervisor:
             lock_prefix=lock_prefix,
             python=python,
             manager=manager,
+            groups=groups,
             reached=reached,
         )
         self._attempts: dict[Key, Attempt] = {}

@@ -11,7 +11,7 @@ from trainforged.execution.shim.lean import compose, parse, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -34,12 +34,14 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def start(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> tuple[int, int]:
+def start(
+    argv: list[str], env: Mapping[str, str], cwd: str, output: int, fork: Callable[[], int] = os.fork
+) -> tuple[int, int]:
     """Fork the command. Returns its pid, and a descriptor to hand to `refusal` once it is readable."""
     report, reporter = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     shim = os.getpid()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         _become(argv, env, cwd, output, reporter, shim)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)

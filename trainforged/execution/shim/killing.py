@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trainforged.execution.shim.group import Group
+
 FIRST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two rounds
 VAIN = 20.0  # seconds after which what survives SIGKILL is left to the daemon
 
@@ -20,9 +22,13 @@ def descendants() -> Iterator[processes.Stat]:
 
 
 class Killing:
-    """Begun once. A process that is killed leaves its children to us: the next round finds them."""
+    """Begun once. A process that is killed leaves its children to us: the next round finds them.
 
-    def __init__(self) -> None:
+    Where they have a `group` most are gone before the first round.
+    """
+
+    def __init__(self, group: Group | None = None) -> None:
+        self._group = group
         self.next_round: float | None = None  # monotonic
         self.undying: frozenset[int] = frozenset()  # those of the latest round who had it before, too
         self._pause = FIRST_PAUSE
@@ -31,6 +37,8 @@ class Killing:
 
     def begin(self) -> None:
         self._vain_at = time.monotonic() + VAIN
+        if self._group is not None:
+            self._group.kill()
         self._round()
 
     def go_on(self, now: float) -> None:

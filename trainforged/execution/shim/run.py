@@ -13,7 +13,7 @@ import sys
 import time
 
 from trainforged.execution import durable, processes
-from trainforged.execution.shim import child, course, lean, locks
+from trainforged.execution.shim import child, course, group, lean, locks
 from trainforged.execution.shim.killing import Killing, descendants
 from trainforged.execution.shim.lean import signal
 from trainforged.execution.shim.output import Output
@@ -41,6 +41,7 @@ def main(folder: str) -> None:
         shim.refuse(error)
     else:
         shim.serve()
+    shim.tidy()
 
 
 def _leave_daemon() -> None:
@@ -63,6 +64,7 @@ class Shim:
         self._oom_kills = processes.oom_kills()
         self._room = durable.Room(f"{folder}/exit.json", STATUS_ROOM)
         self._course = course.Course()
+        self._group: group.Group | None = None  # that the command is in, and we are not
         self._killing = Killing()
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], object]] = {}
@@ -81,6 +83,9 @@ class Shim:
         """Up to the fork."""
         self._order = lean.parse(_content(f"{self._folder}/launch.json"))
         self._announce()
+        if (path := self._order.get("group")) is not None:
+            self._group = group.Group(path)
+            self._killing = Killing(self._group)
         self._locks = locks.lock_gpus(self._order["gpus"], self._order["lock_prefix"])
         child.become_subreaper()
         self._receive_signals()
@@ -92,13 +97,19 @@ class Shim:
             self._ranks = Ranks(self._folder, ranks, self._watch, self._rank_ended)
             self._ends = self._ranks.ends
         argv, cwd = self._order["argv"], self._order["cwd"]
-        self._main, self._report = child.start(argv, self._environment(), cwd, self._output.descriptor)
+        fork = os.fork if self._group is None else self._group.fork
+        self._main, self._report = child.start(argv, self._environment(), cwd, self._output.descriptor, fork)
         self._watch(self._report, self._reported)
 
     def refuse(self, error: Exception) -> None:
         """Write that the command never ran, and why."""
         hopeless = isinstance(error, child.Refusal) and error.hopeless
         self._write_end({"ended_at": time.time(), "start_error": str(error), "hopeless": hopeless})
+
+    def tidy(self) -> None:
+        """After the last word: nothing is in the group any more, or only what the daemon is to see to."""
+        if self._group is not None:
+            self._group.remove()
 
     def _announce(self) -> None:
         stat = processes.read_stat(os.getpid())
@@ -244,9 +255,16 @@ class Shim:
             "ended_at": time.time(),
             "stopped": self._course.ordered and not self._cut_short,
             "ranks": self._ends,
-            "oom_kills": processes.oom_kills() - self._oom_kills,
         }
-        return {**end, **self._exit()}
+        return {**end, **self._oom(), **self._exit()}
+
+    def _oom(self) -> dict[str, int]:
+        """Whom the kernel killed for want of memory: of the attempt, or else somewhere on the machine."""
+        counted = self._group or group.own(self._order["token"])
+        kills = None if counted is None else counted.oom_kills()
+        if kills is not None:
+            return {"oom_kills": kills}
+        return {"oom_elsewhere": processes.oom_kills() - self._oom_kills}
 
     def _exit(self) -> dict[str, int]:
         """A launcher says 1 whatever its ranks said: the first that failed speaks for the attempt."""
