@@ -29,12 +29,16 @@ class Report(msgspec.Struct):
 
 
 class Save(msgspec.Struct):
-    """What `checkpoint_overhead` prints. `share`: of a plain `torch.save` of the same state."""
+    """What `checkpoint_overhead` prints. `share`: of a plain `torch.save` of the same state, the median of
+    pairs; `shares`: of each pair, in order of size."""
 
     state_mb: float
     torch_save_s: float
     save_blocks_s: float
     share: float
+    shares: tuple[float, ...]
+    step_s: float
+    step_beside_writing_s: float
 
 
 def measure(scene: Scene) -> list[Figure]:
@@ -55,19 +59,29 @@ def measure(scene: Scene) -> list[Figure]:
     if importlib.util.find_spec("torch") is None:
         scene.notes.append("torch is not installed: nothing to save")
         return figures
-    return [*figures, _save(scene)]
+    return [*figures, *_save(scene)]
 
 
-def _save(scene: Scene) -> Figure:
-    save = msgspec.json.decode(_run("checkpoint_overhead", scene, scene.times("24", "1")), type=Save)
-    return Figure(
+def _save(scene: Scene) -> list[Figure]:
+    words = scene.times(("resnet50", "13"), ("resnet18", "3"))
+    save = msgspec.json.decode(_run("checkpoint_overhead", scene, *words), type=Save)
+    waits = Figure(
         what=f"a save of {save.state_mb:.0f} MB keeps training waiting",
         value=save.save_blocks_s,
         unit="s",
         others={"torch.save": save.torch_save_s},
         ratio=save.share,
         bound=Bound(limit=0.1, of="ratio"),
+        samples=len(save.shares),
+        note=f"shares {save.shares[0]:.1%} … {save.shares[-1]:.1%}",
     )
+    slowed = Figure(
+        what=f"{words[0]}: a step beside which a save is written",
+        value=save.step_beside_writing_s,
+        unit="s",
+        others={"a step with nothing beside it": save.step_s},
+    )
+    return [waits, slowed]
 
 
 def _run(program: str, scene: Scene, *words: str) -> bytes:

@@ -1,4 +1,9 @@
-"""A training killed at any moment, in the middle of a save above all, continues from a whole checkpoint."""
+"""A training killed at any moment, in the middle of a save above all, continues from a whole checkpoint.
+
+What it may lose: where no save was under way, the steps since the last one, fewer than an interval; else an
+interval, and the steps made since that save began. That is an interval more at the most, since the next save
+waits for it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,8 @@ import json, os, pathlib, random, signal, sys, time
 import torch, trainforge
 from trainforge.in_job import manifests, publishing
 
+INTERVAL = 2
+
 def train(tell):
     tensors = {name: torch.zeros(size) for name, size in (("a", 200_000), ("b", 7), ("c", 30_000))}
     state = {"tensors": tensors, "step": 0}
@@ -28,24 +35,31 @@ def train(tell):
     whole = all(bool((tensor == step).all()) for tensor in state["tensors"].values())
     os.write(tell, json.dumps([step, whole and state["step"] == step]).encode() + b"\\n")
     started = time.perf_counter()
-    for _ in range(3 if tell == 2 else 10**9):
+    for _ in range(3 * INTERVAL if tell == 2 else 10**9):
         step += 1
         for tensor in state["tensors"].values():
             tensor.fill_(step)
         state["step"] = step
-        ckpt.save(step, metric=-step)
+        trainforge.report(step=step)
+        if step % INTERVAL == 0:
+            ckpt.save(step, metric=-step)
     ckpt.close()
     return (time.perf_counter() - started) / 3
+
+def told(kind, since):
+    lines = records.read_text()[since:].splitlines()
+    return [record["step"] for record in map(json.loads, lines) if record["kind"] == kind]
 
 chance = random.Random(7)
 torch.set_num_threads(1)
 usual = train(tell=2)  # seconds for a save, on this disk and now
 records = pathlib.Path(os.environ["TRAINFORGE_ATTEMPT_DIR"], "records-0.jsonl")
-lowest = 3  # what must not be lost
+lowest = 3 * INTERVAL  # what must not be lost
 seen = []
 for attempt in range(int(sys.argv[1])):
     os.environ["TRAINFORGE_ATTEMPT_TOKEN"] = f"attempt-{attempt}"
     publishing._run_token.cache_clear()
+    before = len(records.read_text())
     reader, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -59,10 +73,14 @@ for attempt in range(int(sys.argv[1])):
     time.sleep(chance.uniform(0, 2.5 * usual))  # when it dies is what is tried
     os.kill(pid, signal.SIGKILL)
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-    newest = manifests.newest_whole(os.environ["TRAINFORGE_CHECKPOINT_DIR"], verify=True)
-    lowest = newest.step
-    told = [json.loads(line) for line in records.read_text().splitlines()]
-    assert lowest >= max(record["step"] for record in told if record["kind"] == "checkpoint")
+    lowest = manifests.newest_whole(os.environ["TRAINFORGE_CHECKPOINT_DIR"], verify=True).step
+    reached = max([step, *told("report", before)])
+    written = max([step, *told("checkpoint", before)])
+    began = written + INTERVAL  # the save that may have been under way
+    flight = max(0, reached - began)  # steps made since
+    assert flight <= INTERVAL, ("saves overlap", written, reached)
+    assert lowest >= written, (lowest, written)
+    assert reached - lowest <= (INTERVAL + flight if reached >= began else INTERVAL - 1), (reached, lowest)
     seen.append((step, lowest))
 publishing._run_token.cache_clear()
 train(tell=2)
@@ -78,8 +96,8 @@ def test_killed_at_random_it_always_continues(attempt: Attempt) -> None:
     assert seen[-1][1] > seen[0][0], "it did not get on"
     assert all(resumed == before[1] for before, (resumed, _) in pairwise(seen))
 
-    last = seen[-1][1] + 3
+    last = seen[-1][1] + 6
     kept = manifests.find_checkpoints(str(attempt.checkpoints))
     assert [manifests.damage(found) for found in kept] == [None] * 4
-    assert [found.step for found in kept] == [1, last - 2, last - 1, last], "the best, and the newest three"
+    assert [found.step for found in kept] == [2, last - 4, last - 2, last], "the best, and the newest three"
     assert len(os.listdir(attempt.checkpoints)) == 4, "nothing half-written is left"

@@ -21,7 +21,7 @@ from trainforge.in_job import manifests
 torch = pytest.importorskip("torch")
 from tests.job.training import Training  # noqa: E402  # needs torch
 from trainforge import Checkpointer  # noqa: E402
-from trainforge.in_job import host_memory, publishing  # noqa: E402
+from trainforge.in_job import host_memory, publishing, snapshot  # noqa: E402
 from trainforge.in_job.snapshot import Snapshot  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("in_attempt")]
@@ -147,6 +147,61 @@ def test_what_is_saved_does_not_change_after_save_returns(attempt: Attempt) -> N
     assert Checkpointer(model=weight, progress=progress).resume() == 5
     assert torch.equal(weight.weight, torch.full((1000, 1000), 5.0))
     assert (progress["list"], progress["array"].tolist()) == ([5], [5] * 5)
+
+
+def test_an_optimizer_waits_with_its_step_until_its_state_is_copied(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training()
+    training.step()
+    ckpt = Checkpointer(model=training.model, optimizer=training.optimizer)
+    expected = copy.deepcopy(training.optimizer.state_dict())
+    copying, go, done = threading.Event(), threading.Event(), threading.Event()
+    copy_all = host_memory.copy_all
+
+    def slowly(copies: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            copying.set()
+            assert go.wait(60)
+        copy_all(copies)
+
+    monkeypatch.setattr(snapshot, "copy_all", slowly)
+    ckpt.save(1)
+    assert copying.wait(60)
+    stepping = threading.Thread(target=lambda: (training.step(), done.set()))
+    stepping.start()
+    assert not done.wait(0.2), "it waits"
+    go.set()
+    assert done.wait(60)
+    stepping.join()
+    ckpt.close()
+    state = torch.load(folder(attempt, 1) / "state.pt", weights_only=False)["objects"]["optimizer"]
+    for place, values in expected["state"].items():
+        assert all(torch.equal(value, state["state"][place][name]) for name, value in values.items())
+    assert training.optimizer.state_dict()["state"][0]["step"] == 2
+
+
+def test_a_state_that_something_else_changed_meanwhile_is_not_written(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    training = Training()
+    training.step()
+    ckpt = Checkpointer(optimizer=training.optimizer)
+    copy_all = host_memory.copy_all
+
+    def meddle(copies: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            training.optimizer.state_dict()["state"][0]["exp_avg"].zero_()
+        copy_all(copies)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "copy_all", meddle)
+        ckpt.save(1)
+        ckpt._finish()
+    ckpt.save(2)
+    ckpt.close()
+    assert steps(attempt) == [2]
+    assert "step-0000000001 was not written: the state of an optimizer was changed" in capfd.readouterr().err
 
 
 def test_the_interpreter_leaves_when_the_save_is_done(attempt: Attempt) -> None:
@@ -515,6 +570,7 @@ def test_a_snapshot_is_a_copy_whatever_the_layout(make: Callable[[], Any]) -> No
         tensor, after = make(), torch.randn(100)
         expected = tensor.clone()
         taken = snapshot.take({"a": after[:0], "tensor": tensor, "after": after})
+        snapshot.finish()
         if tensor.numel() and not tensor.is_conj() and tensor.stride()[:1] != (0,):
             tensor.zero_()
         assert torch.equal(taken["tensor"], expected)

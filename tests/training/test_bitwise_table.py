@@ -75,7 +75,7 @@ def test_the_table(
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_a_training_loses_one_interval_at_most_and_ends_with_the_same_bits(
+def test_killed_twenty_times_a_training_loses_an_interval_and_what_a_save_took_and_ends_with_the_same_bits(
     runs: Runs,
 ) -> None:
     interval, steps = 2, 300
@@ -92,14 +92,15 @@ def test_killed_twenty_times_a_training_loses_one_interval_at_most_and_ends_with
         for process in run.processes:
             process.kill()
         assert {process.exitcode for process in run.processes if process.join() is None} == {-signal.SIGKILL}
-        if reached:
-            resumed = next((record["step"] for record in run.records("resumed")), 0)
-            assert resumed >= written, "a checkpoint that was told of is never lost"
-            assert resumed >= reached - interval - (interval - 1), "an interval, and what was being written"
+        resumed = next((record["step"] for record in run.records("resumed")), 0)
+        # A save that is due while another is being written waits for it: so one at most was under way, since
+        # `written + interval`, and training was not at the next but one.
+        assert reached <= written + 2 * interval, "saves do not overlap"
+        assert resumed >= written, "a checkpoint that was told of is never lost"
         skipped = [record["problem"] for record in run.records("checkpoint_skipped")]
         assert all("not finished" in problem for problem in skipped), skipped
         reached = run.records("report")[-1]["step"]
-        written = max([written, *(record["step"] for record in run.records("checkpoint"))])
+        written = max([resumed, *(record["step"] for record in run.records("checkpoint"))])
     assert 2 * interval < reached < steps, "it got on, and was not done"
     job.complete(2)
     assert differences(weights_and_progress(expected.state()), weights_and_progress(job.state())) == []

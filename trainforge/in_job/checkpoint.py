@@ -29,7 +29,7 @@ from trainforge import protocol
 from trainforge.in_job import agreement, manifests, parts, publishing, random_states, records, stopping
 from trainforge.in_job.manifests import Checkpoint
 from trainforge.in_job.publishing import Order
-from trainforge.in_job.snapshot import Snapshot
+from trainforge.in_job.snapshot import Changed, Snapshot
 
 _KEEP = 3
 
@@ -55,6 +55,9 @@ class Checkpointer:
             raise ValueError(f"Checkpointer: keep: expected at least 1, found {self._keep}")
         self._parts = parts.Parts(objects)
         self._snapshot = Snapshot()
+        self._optimizers = self._parts.optimizers()
+        for optimizer in self._optimizers.values():
+            optimizer.register_step_pre_hook(self._before_step)
         self._turns: dict[int, int] = {}
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -124,7 +127,8 @@ class Checkpointer:
     def save(self, step: SupportsIndex, *, metric: float | None = None) -> None:
         """Save everything as of now, under this step; all ranks call it at the same step.
 
-        Returns when the state is copied to host memory; it is written in the background, and a save
+        Returns when the state is copied to host memory, but for what only the optimizer's next step can
+        change, which waits for it. It is written in the background, and a save
         that is still being written is waited for. It appears whole or not at all. With `metric`
         (the larger the better: `metric=-loss`) the best one is kept beside the newest `keep`.
         A disk that is full, or fails, is told on stderr and in the job's events; training goes on and
@@ -143,13 +147,17 @@ class Checkpointer:
         turn = self._turns[number] = self._turns.get(number, 0) + 1
         order = Order(self.directory, number, turn, rank, world_size, value, self._keep)
         rank_state = {"generators": self._parts.generator_states(), "random": random_states.capture()}
-        objects = self._snapshot.take(self._parts.states()) if rank == 0 else None
+        objects = self._snapshot.take(self._parts.states(), self._optimizers) if rank == 0 else None
         self._start(lambda: self._write(order, rank_state, objects, started))
 
     def close(self) -> None:
         """Wait for the last save. Leaving the interpreter waits too."""
         self._finish()
         self._snapshot = Snapshot()
+
+    def _before_step(self, *_: object) -> None:
+        """An optimizer is about to change its state, which may not be copied yet."""
+        self._snapshot.await_copies()
 
     def _start(self, write: Callable[[], None]) -> None:
         self._writer = threading.Thread(target=write, name="trainforge-checkpoint")
@@ -173,11 +181,13 @@ class Checkpointer:
             if order.rank != 0:
                 publishing.write_rank(order, rank_state)
                 return
-            self._snapshot.wait()
+            self._snapshot.finish()
             state = {"step": order.step, "objects": objects}
             checkpoint = publishing.write_all(order, rank_state, state)
         except OSError as error:
             _tell_unwritten(order, error.strerror or str(error))
+        except Changed as error:
+            _tell_unwritten(order, str(error))
         except Exception as error:
             _tell_unwritten(order, f"{type(error).__name__}: {error}")
             self._failure = error

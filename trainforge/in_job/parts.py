@@ -30,6 +30,16 @@ class Parts:
             for name, part in self._objects.items()
         }
 
+    def optimizers(self) -> dict[str, Any]:
+        """Those of torch itself, of which is known that nothing but `step()` changes their states."""
+        import torch
+
+        return {
+            name: part
+            for name, part in self._objects.items()
+            if isinstance(part, torch.optim.Optimizer) and type(part).__module__.startswith("torch.optim.")
+        }
+
     def generator_states(self) -> dict[str, Any]:
         return {name: generator.get_state() for name, generator in self._generators.items()}
 

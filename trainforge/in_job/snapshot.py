@@ -2,13 +2,20 @@
 
 Promises that what `take` returns never changes, until the next `take` writes over it: the host memory
 is kept and used again, since fresh memory costs more than the copying. Tensors on the host are noted
-while the state is walked and copied together at its end (see `host_memory`). Part of the in-job half:
-standard library only, Python ≥ 3.9; torch is imported when used.
+while the state is walked and copied together at its end (see `host_memory`).
+
+Of the optimizers of torch the states (momentum and the like: half of all bytes, or more) are copied later, by
+`finish` in the background: nothing but the optimizer's next step changes them, and that waits for it. Should
+something else change one in that time, it is noticed, and the copy is no copy.
+
+Part of the in-job half: standard library only, Python ≥ 3.9; torch is imported when used.
 """
 
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Collection
 from typing import Any
 
 from trainforge.in_job.host_memory import Arena, Copy, copy_all
@@ -16,37 +23,62 @@ from trainforge.in_job.host_memory import Arena, Copy, copy_all
 Path = tuple[Any, ...]
 
 
+class Changed(Exception):
+    """Something changed an optimizer's state, beside its `step()`, before it was copied."""
+
+
 class Snapshot:
-    """Host memory for one state. Not for several threads at once."""
+    """Host memory for one state. Not for several threads at once, but for `finish` and `await_copies`."""
 
     def __init__(self) -> None:
         self._buffers: dict[Path, Any] = {}
         self._used: dict[Path, Any] = {}
         self._shared: dict[tuple[Any, ...], Any] = {}  # tied tensors are copied once
         self._copies: list[Copy] = []
+        self._later: list[tuple[Copy, Any, int]] = []  # with the tensor, and the version that is meant
+        self._put_off: Collection[str] = ()
+        self._copied = threading.Event()
+        self._copied.set()
         self._arena = Arena()
         self._devices: set[Any] = set()
         self._events: list[Any] = []
 
-    def take(self, state: Any) -> Any:
-        """A copy of the state. Copies from a GPU may still be under way: `wait` before reading them.
+    def take(self, state: dict[str, Any], put_off: Collection[str] = ()) -> Any:
+        """A copy of the state, to be read after `finish`: until then copies from a GPU are under way, and
+        those of the optimizers named in `put_off` have not begun.
 
-        They are queued on the current stream: what it is given afterwards cannot change them.
+        Copies from a GPU are queued on the current stream: what it is given afterwards cannot change them.
         """
         import torch
 
         self._used, self._shared, self._copies, self._devices = {}, {}, [], set()
+        self._later, self._put_off = [], put_off
         with torch.no_grad():
             result = self._copy(state, ())
             copy_all(self._copies)
         self._buffers, self._copies = self._used, []
         self._events = [_mark(device) for device in self._devices]
+        if self._later:
+            self._copied.clear()
         return result
 
-    def wait(self) -> None:
-        """Return when everything has arrived in host memory. Callable from another thread."""
+    def finish(self) -> None:
+        """Return when everything has arrived in host memory; raises Changed. Once after each `take`, from
+        whatever thread."""
+        try:
+            copy_all([order for order, _, _ in self._later])
+            changed = any(tensor._version != version for _, tensor, version in self._later)
+        finally:
+            self._later = []
+            self._copied.set()
+        if changed:
+            raise Changed("the state of an optimizer was changed while it was copied, and not by its step()")
         for event in self._events:
             event.synchronize()
+
+    def await_copies(self, *_: object) -> None:
+        """Return when what was put off is copied. Before each step of an optimizer."""
+        self._copied.wait()
 
     def _copy(self, value: Any, path: Path) -> Any:
         import torch
@@ -68,13 +100,17 @@ class Snapshot:
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
             return copy.deepcopy(tensor.detach())
         source = tensor.detach()
-        identity = (source.device, source.data_ptr(), source.dtype, source.shape, source.stride())
+        later = len(path) > 1 and path[0] in self._put_off and path[1] == "state"
+        identity = (later, source.device, source.data_ptr(), source.dtype, source.shape, source.stride())
         if source.numel() and identity in self._shared:
             return self._shared[identity]
         target = self._buffer(source, path)
         if source.device.type == "cpu" and target.stride() == source.stride() and _is_dense(source):
-            size = source.numel() * source.element_size()
-            self._copies.append(Copy(target.data_ptr(), source.data_ptr(), size))
+            order = Copy(target.data_ptr(), source.data_ptr(), source.numel() * source.element_size())
+            if later:
+                self._later.append((order, source, source._version))
+            else:
+                self._copies.append(order)
         else:
             on_gpu = source.device.type == "cuda"
             target.copy_(source, non_blocking=on_gpu and target.is_pinned())
@@ -96,6 +132,8 @@ def _is_dense(tensor: Any) -> bool:
     """Whether the elements are plain bytes without gaps between them, in whatever order of dimensions."""
     if tensor.is_conj() or tensor.is_neg():
         return False
+    if tensor.is_contiguous():
+        return True
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape)):
         if size != 1:
