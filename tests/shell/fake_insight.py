@@ -11,7 +11,10 @@ from trainforge.api.page import (
     Differences,
     FoundLine,
     FoundLines,
+    GpusHistory,
+    GpusTimeline,
     Incident,
+    JobHistory,
     SpecAnswer,
 )
 from trainforged.web.insight import LineFilter
@@ -45,6 +48,16 @@ class FakeInsight:
 
     async def compare(self, jobs: Sequence[int]) -> Comparison:
         return Comparison(jobs=tuple(map(self._find, jobs)), settings=(), metrics=())
+
+    async def gpus_history(self, since: float | None, until: float | None, points: int) -> GpusHistory:
+        return GpusHistory(from_=since or 0.0, to=until or 1.0, step=1.0, gpus=())
+
+    async def gpus_timeline(self, since: float | None, until: float | None) -> GpusTimeline:
+        return GpusTimeline(from_=since or 0.0, to=until or 1.0, gpus=())
+
+    async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
+        self._find(job)
+        return JobHistory(times=(), cpu=(), memory=(), read=(), written=(), gpus=(), attempts=())
 
     async def search(self, job: int, which: LineFilter) -> FoundLines:
         self._find(job)

@@ -112,6 +112,7 @@ class Daemon:
 
     def _begin(self) -> None:
         self._tasks.spawn(self._parts.devices.run())
+        self._tasks.spawn(self._parts.watch.run())
         self._tasks.spawn(self._parts.records.run())
         self._tasks.spawn(self._parts.hangs.run())
         self._tasks.spawn(self._parts.accounts.run())

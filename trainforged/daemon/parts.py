@@ -26,6 +26,7 @@ from trainforged.daemon.service import DaemonService
 from trainforged.daemon.submissions import Submissions
 from trainforged.daemon.tasks import Tasks
 from trainforged.daemon.views import Views
+from trainforged.daemon.watching import HistoryWatch
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
@@ -104,6 +105,9 @@ class Parts:
             attempts=opened.store.attempts,
             settings=lambda: settings.now.waste,
         )
+        self.watch = HistoryWatch(
+            self.devices.feed, opened.state, opened.metrics.history, self.supervisor.usage
+        )
         self.housekeeping = Housekeeping(
             engine=self.engine,
             store=opened.store,
@@ -150,6 +154,7 @@ class Parts:
             project_limit=settings.project_limit,
             door=door,
             groups=None if made is None else GroupsView(folder=str(made.folder), limits=made.limits),
+            watch=self.watch,
         )
 
     def _publish(self, events: Sequence[EventView]) -> None:

@@ -49,6 +49,7 @@ from trainforged.daemon.insight.whole import DaemonInsight
 from trainforged.daemon.output import Output
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
+from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import FilesError, NoSpace, TooLarge
 from trainforged.execution.files import Files
 from trainforged.storage.errors import StorageError, StorageFull
@@ -86,6 +87,7 @@ class DaemonService:
         project_limit: Callable[[], int],
         door: Door,
         groups: GroupsView | None,
+        watch: HistoryWatch,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
@@ -108,7 +110,9 @@ class DaemonService:
         self._groups = groups
         self._clock = clock
         self._started = clock()
-        self._insight = DaemonInsight(store, metrics, files, self.job, state_dir / "jobs")
+        self._insight = DaemonInsight(
+            store, metrics, files, self.job, state_dir / "jobs", watch, lambda: engine.state.devices
+        )
 
     @property
     def live(self) -> Live:

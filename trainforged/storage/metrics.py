@@ -20,6 +20,7 @@ import msgspec
 from trainforge.api import Series, Value
 from trainforged.storage.database import Database, family
 from trainforged.storage.errors import StorageDamaged, translated
+from trainforged.storage.history import HistoryStore
 from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.progress import Tracked
 from trainforged.storage.schema import METRICS
@@ -41,6 +42,7 @@ class MetricStore:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, METRICS, durable=False)
+        self.history = HistoryStore(self._database)
         self._ingestion = Ingestion()
         self._changing = threading.Lock()
         self.set_aside: Path | None = None
@@ -95,6 +97,7 @@ class MetricStore:
             for table in ("starts", "progress", "places", "notes"):
                 connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
             self._ingestion = Ingestion()
+        self.history.forget(job)
 
     def tidy(self) -> None:
         """Remove forgotten samples, give back space; to be called now and then, from a thread."""

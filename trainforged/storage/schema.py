@@ -6,6 +6,7 @@ here adds one to `version` and a migration from the version before.
 
 from __future__ import annotations
 
+from trainforged.storage.history_schema import HISTORY, add_history
 from trainforged.storage.opening import Schema
 
 JOBS = Schema(
@@ -52,7 +53,7 @@ JOBS = Schema(
 )
 
 METRICS = Schema(
-    version=1,
+    version=2,
     application_id=0x54464D31,  # "TFM1"
     create=(
         # A series without a job was forgotten: its samples go bit by bit.
@@ -96,5 +97,7 @@ METRICS = Schema(
             rank INTEGER NOT NULL,
             body TEXT NOT NULL)""",
         "CREATE INDEX notes_by_job ON notes (job)",
+        *HISTORY,
     ),
+    migrations={1: add_history},
 )

@@ -10,7 +10,17 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from trainforge.api.page import Checkpoints, Comparison, Differences, FoundLines, Incident, SpecAnswer
+from trainforge.api.page import (
+    Checkpoints,
+    Comparison,
+    Differences,
+    FoundLines,
+    GpusHistory,
+    GpusTimeline,
+    Incident,
+    JobHistory,
+    SpecAnswer,
+)
 
 
 class LineFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,5 +45,14 @@ class Insight(Protocol):
     async def checkpoints(self, job: int) -> Checkpoints: ...
 
     async def compare(self, jobs: Sequence[int]) -> Comparison: ...
+
+    async def gpus_history(self, since: float | None, until: float | None, points: int) -> GpusHistory:
+        """Seconds since the epoch; without them, the last ten minutes."""
+
+    async def gpus_timeline(self, since: float | None, until: float | None) -> GpusTimeline:
+        """Without times, the last day."""
+
+    async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
+        """Without a time, from its first attempt on."""
 
     async def search(self, job: int, which: LineFilter) -> FoundLines: ...

@@ -242,6 +242,11 @@ export interface Group {
   won_seconds: number;
 }
 
+export interface GroupsView {
+  folder: string;
+  limits: string[];
+}
+
 export interface Incident {
   job: number;
   state: string;
@@ -511,6 +516,7 @@ export interface StatusAnswer {
   project_limit: number;
   web: string | null;
   web_problem: string | null;
+  groups: GroupsView | null;
 }
 
 export interface SubmitRequest {

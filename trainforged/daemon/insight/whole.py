@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,27 +17,33 @@ from trainforge.api.page import (
     Differences,
     FoundLine,
     FoundLines,
+    GpusHistory,
+    GpusTimeline,
     Incident,
+    JobHistory,
     SavedCheckpoint,
     SpecAnswer,
 )
 from trainforge.in_job.manifests import find_checkpoints
-from trainforged.daemon.insight import best, incidents, searching, settings
+from trainforged.daemon.insight import best, histories, incidents, searching, settings
 from trainforged.daemon.views import moment
+from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files import Files
+from trainforged.storage.history import DAY, KEPT
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.storage.metrics import MetricStore
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.insight import LineFilter
 
 NEWEST_EVENTS = 200
+LATELY = 600.0  # seconds
 
 _manifest = msgspec.json.Decoder(tuple[FileEntry, ...])
 
 
 class DaemonInsight:
-    """`job` gives a job whole, None where there is none."""
+    """`job` gives a job whole, None where there is none; `devices` the UUIDs of the GPUs there are now."""
 
     def __init__(
         self,
@@ -45,7 +52,13 @@ class DaemonInsight:
         files: Files,
         job: Callable[[int], Awaitable[JobView | None]],
         jobs_dir: Path,
+        watch: HistoryWatch,
+        devices: Callable[[], Iterable[str]],
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._watch = watch
+        self._devices = devices
+        self._clock = clock
         self._store = store
         self._metrics = metrics
         self._files = files
@@ -100,6 +113,46 @@ class DaemonInsight:
             if len(lines) > which.limit:
                 break
         return FoundLines(lines=tuple(lines[: which.limit]), more=len(lines) > which.limit)
+
+    # ---- over time
+
+    async def gpus_history(self, since: float | None, until: float | None, points: int) -> GpusHistory:
+        since, until, now = await self._period(since, until, LATELY)
+        history = self._metrics.history
+        grids = await asyncio.to_thread(history.gpu_grids, since, until, points, now)
+        gpus = await asyncio.to_thread(history.gpus)
+        return histories.gpus_history(gpus, grids, since, until)
+
+    async def gpus_timeline(self, since: float | None, until: float | None) -> GpusTimeline:
+        since, until, _ = await self._period(since, until, DAY)
+        spans = await asyncio.to_thread(self._metrics.history.spans, since, until)
+        gpus = await asyncio.to_thread(self._metrics.history.gpus)
+        return histories.timeline(gpus, spans, set(self._devices()), since, until)
+
+    async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
+        await self._submission(job)
+        attempts = await asyncio.to_thread(self._store.attempts, job)
+        now = self._clock()
+        begin = attempts[0].granted_at if attempts else now
+        running = any(attempt.ended_at is None for attempt in attempts)
+        end = now if running or not attempts else max(a.ended_at or 0.0 for a in attempts)
+        since, until, now = await self._period(begin if since is None else since, max(end, begin), 0.0)
+        history = self._metrics.history
+        used = await asyncio.to_thread(history.job_grid, job, since, until, points, now)
+        grids = await asyncio.to_thread(history.gpu_grids, since, until, points, now)
+        gpus = await asyncio.to_thread(history.gpus)
+        return histories.job_history(used, gpus, grids, attempts, until)
+
+    async def _period(
+        self, since: float | None, until: float | None, default: float
+    ) -> tuple[float, float, float]:
+        """From when to when, and now; all that came up to now can be read then."""
+        await self._watch.flush()
+        now = self._clock()
+        end = min(until, now) if until is not None else now
+        begin = since if since is not None else end - default
+        begin = max(min(begin, end), now - KEPT)
+        return begin, max(begin, end), now
 
     # ---- several
 

@@ -1,0 +1,69 @@
+"""What the page draws over time, through the real daemon: GPUs, who had them, what jobs used."""
+
+from __future__ import annotations
+
+import time
+
+from tests.daemon.real import RealDaemon, wait_until
+from trainforge.states import JobState
+
+EATS = "import time\nblock = bytearray(50_000_000)\nwhile True: time.sleep(0.01)\n"
+
+
+def lane(daemon: RealDaemon, index: int = 0) -> list[dict[str, object]]:
+    found = daemon.get("/v1/gpus/timeline")["gpus"]
+    return next(gpu["spans"] for gpu in found if gpu["index"] == index)  # type: ignore[no-any-return]
+
+
+def test_a_job_is_seen_on_its_gpu_and_in_its_figures_over_a_restart(daemon: RealDaemon) -> None:
+    daemon.command("python3", "-c", EATS, name="idle", resources={"gpu": 0, "cpu": 1})
+    job = daemon.command("python3", "-c", EATS, name="eats", resources={"gpu": 1, "cpu": 1}).id
+    daemon.wait_for(job, JobState.RUNNING)
+    wait_until(lambda: [span for span in lane(daemon) if span["job"] == job], "the job on the timeline")
+    wait_until(
+        lambda: (found := daemon.get(f"/v1/jobs/{job}/history"))["times"] and any(found["cpu"]),
+        "the job's figures",
+    )
+    uuid = daemon.get(f"/v1/jobs/{job}")["gpus"][0]
+
+    daemon.kill()
+    daemon.start()
+
+    wait_until(lambda: daemon.get(f"/v1/jobs/{job}")["state"] == "running", "the job to be found again")
+    before = lane(daemon)
+    wait_until(lambda: lane(daemon)[0]["to"] > before[0]["to"], "time to go on")  # type: ignore[operator]
+    (span,) = lane(daemon)
+    assert (span["kind"], span["job"], span["name"], span["attempt"]) == ("job", job, "eats", 1)
+    history = daemon.get(f"/v1/jobs/{job}/history")
+    assert max(m for m in history["memory"] if m is not None) > 40_000_000
+    assert [gpu["uuid"] for gpu in history["gpus"]] == [uuid]
+    assert history["attempts"][0]["ended_at"] is None
+    assert len(history["times"]) == len(history["cpu"]) == len(history["written"])
+    gpus = daemon.get("/v1/gpus/history?points=100")
+    assert {gpu["index"] for gpu in gpus["gpus"]} == {0, 1}
+    busy = next(gpu for gpu in gpus["gpus"] if gpu["uuid"] == uuid)
+    assert max(value for value in busy["utilization"] if value is not None) > 0
+    assert busy["memory_total"] > 0
+    assert len(busy["times"]) <= 101
+
+
+def test_a_drained_gpu_is_seen_with_its_reason(daemon: RealDaemon) -> None:
+    daemon.tfctl("drain", "1")
+    wait_until(lambda: [s for s in lane(daemon, 1) if s["kind"] == "drained"], "the drain on the timeline")
+    assert lane(daemon, 0) == []
+    daemon.tfctl("undrain", "1")
+    (span,) = lane(daemon, 1)
+    assert span["reason"]
+    ended = wait_until(
+        lambda: (spans := lane(daemon, 1)) and time.time() - spans[-1]["to"] > 2 and spans,  # type: ignore[operator]
+        "the drain to be over",
+    )
+    assert len(ended) == 1
+
+
+def test_odd_times_are_refused_or_answered(daemon: RealDaemon) -> None:
+    wait_until(lambda: daemon.get("/v1/gpus/history")["gpus"], "the first figures")
+    empty = daemon.get("/v1/gpus/history?since=9e10&until=10")
+    assert empty["from"] <= empty["to"]
+    assert daemon.get("/v1/gpus/timeline?since=0")["gpus"]
+    assert daemon.get("/v1/gpus/history?since=0&points=2")["step"] >= 60
