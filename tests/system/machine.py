@@ -74,6 +74,7 @@ class Machine:
                 "--boot",
                 "--console=pipe",
                 "--kill-signal=SIGRTMIN+3",
+                *("--capability=CAP_BPF", "--system-call-filter=bpf"),  # closing devices takes them
                 *binds,
             ),
         ]

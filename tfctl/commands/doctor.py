@@ -116,9 +116,18 @@ def _service(status: StatusAnswer) -> Iterator[Finding]:
     else:
         why = "lingering is off" if service.runs() and not lingering else "no service manager"
         yield Finding("jobs in", f"{_held_by(status.groups)} ({why})")
+    if status.gpus_total and not status.simulated:
+        yield Finding("nodes", _openable(status.user))
     if manager is not None and not lingering:
         lost = "it ends with your last session" if manager is service.USER else "attempts have no units"
         yield Finding("lingering", f"off: {lost}", f"sudo loginctl enable-linger {status.user}")
+
+
+def _openable(user: str) -> str:
+    """Which GPUs' device nodes a job can open, whatever it was told."""
+    if user == "root" and service.contains(user):
+        return "a job can open the GPUs that it has leased, and no others"
+    return "every job can open all GPUs; closing them takes a daemon that is root's, with units for its jobs"
 
 
 def _held_by(groups: GroupsView | None) -> str:

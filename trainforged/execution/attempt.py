@@ -24,7 +24,7 @@ import msgspec
 
 from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
-from trainforged.execution import leftovers, processes, systemd
+from trainforged.execution import leftovers, nodes, processes, systemd
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
 from trainforged.execution.groups import Groups
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
@@ -191,8 +191,9 @@ class Attempt:
         assert self._start is not None
         order = self._start
         unit = systemd.unit_of(
-            token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace
-        )
+            token, order.job, order.attempt,
+            cpu=order.cpu, memory=order.memory, grace=grace, devices=nodes.allowed(order.gpus),
+        )  # fmt: skip
         try:
             return spawn_contained(manager, unit, self._folder.path, token, self._means.python)
         except (systemd.NotContained, OSError) as error:

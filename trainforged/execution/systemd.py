@@ -38,6 +38,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int = 0  # cores
     memory: int = 0  # bytes
     grace: float = 60.0
+    devices: tuple[str, ...] = ()  # what it may open, as `DeviceAllow=` has it; empty: all that its user may
 
 
 class NotContained(Exception):
@@ -99,10 +100,13 @@ class Manager:
             raise NotContained(said[-1] if said else f"systemd-run ended with {done.returncode}")
 
 
-def unit_of(token: str, job: int, attempt: int, *, cpu: int, memory: int, grace: float) -> Unit:
+def unit_of(
+    token: str, job: int, attempt: int, *, cpu: int, memory: int, grace: float, devices: tuple[str, ...] = ()
+) -> Unit:
     """The unit of the attempt with this mark: `trainforge-<job>-<attempt>-….service`."""
     name, description = f"trainforge-{token}.service", f"TrainForge: job {job}, attempt {attempt}"
-    return Unit(name=name, description=description, cpu=cpu, memory=memory, grace=grace)
+    limits = {"cpu": cpu, "memory": memory}
+    return Unit(name=name, description=description, **limits, grace=grace, devices=devices)
 
 
 def _properties(unit: Unit) -> Iterator[str]:
@@ -117,6 +121,9 @@ def _properties(unit: Unit) -> Iterator[str]:
         yield f"MemoryMax={unit.memory}"
     if unit.cpu > 0:
         yield f"CPUQuota={unit.cpu * 100}%"
+    if unit.devices:
+        yield "DevicePolicy=closed"
+        yield from (f"DeviceAllow={device}" for device in unit.devices)
 
 
 @contextlib.contextmanager
