@@ -80,6 +80,22 @@ class Checkpoints(msgspec.Struct, frozen=True, kw_only=True):
     keep: int = 3
 
 
+NoticeKind = Literal["end", "failure", "hang", "gpu", "wait", "waste"]
+NOTICE_KINDS: tuple[NoticeKind, ...] = ("end", "failure", "hang", "gpu", "wait", "waste")
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`notify:`. Who is told of what, by which ways. `on` of `end` is any end, of `failure` a failed one."""
+
+    on: tuple[NoticeKind, ...] = NOTICE_KINDS
+    command: tuple[str, ...] | None = None
+    webhook: tuple[str, ...] = ()
+    slack: tuple[str, ...] = ()
+    discord: tuple[str, ...] = ()
+    mail: tuple[str, ...] = ()
+    desktop: bool = False
+
+
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A whole job file. Its JSON form is accepted again by `trainforge.jobfile.checks`."""
 
@@ -90,3 +106,4 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule = Schedule()
     recovery: Recovery = Recovery()
     checkpoints: Checkpoints = Checkpoints()
+    notify: Notify = Notify()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from trainforge import spec
 from trainforge.jobfile.units import parse_duration, parse_size
 
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}", re.ASCII)
@@ -72,6 +73,37 @@ class Waste(Section, frozen=True, kw_only=True):
     after: Seconds = Seconds(1800)
 
 
+class Notify(Section, frozen=True, kw_only=True):
+    """Who is told of what, as `notify` in a job file."""
+
+    on: tuple[spec.NoticeKind, ...] = spec.NOTICE_KINDS
+    command: str | tuple[str, ...] | None = None
+    webhook: str | tuple[str, ...] = ()
+    slack: str | tuple[str, ...] = ()
+    discord: str | tuple[str, ...] = ()
+    mail: str | tuple[str, ...] = ()
+    desktop: bool = False
+
+    def spec(self) -> spec.Notify:
+        command = ("/bin/sh", "-c", self.command) if isinstance(self.command, str) else self.command
+        return spec.Notify(
+            on=self.on,
+            command=command or None,
+            webhook=_listed(self.webhook),
+            slack=_listed(self.slack),
+            discord=_listed(self.discord),
+            mail=_listed(self.mail),
+            desktop=self.desktop,
+        )
+
+
+class Notifications(Notify, frozen=True, kw_only=True):
+    """Of all jobs; `users` of theirs. `wait`: a job that could run and waits longer is told of."""
+
+    wait: Seconds = Seconds(3600)
+    users: dict[str, Notify] = {}
+
+
 class Log(Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -108,6 +140,7 @@ class Config(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retention: Retention = Retention()
     waste: Waste = Waste()
+    notify: Notifications = Notifications()
     log: Log = Log()
     web: Web = Web()
 
@@ -123,11 +156,22 @@ def load(path: Path | None) -> Config:
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
-        found = msgspec.convert(tree or {}, Config, dec_hook=_decode)
+        found = msgspec.convert(_texts(tree or {}), Config, dec_hook=_decode)
         found.web.address()
         return found
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {_in_words(str(error))}") from error
+
+
+def _texts(tree: object) -> object:
+    """The tree with keys as they were written: YAML 1.1 takes `on` for true."""
+    if isinstance(tree, dict):
+        return {"on" if key is True else key: _texts(value) for key, value in tree.items()}
+    return tree
+
+
+def _listed(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _decode(kind: type[Any], value: object) -> object:

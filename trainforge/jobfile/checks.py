@@ -22,6 +22,7 @@ from trainforge.spec import (
     Checkpoints,
     Environment,
     JobSpec,
+    Notify,
     Project,
     Recovery,
     Resources,
@@ -85,6 +86,15 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "checkpoints": {
         "dir": Key(one(readers.below)),
         "keep": Key(one(whole(1, readers.MOST))),
+    },
+    "notify": {
+        "on": Key(readers.notices, "many"),
+        "command": Key(readers.command, "either"),
+        "webhook": Key(readers.addresses, "either"),
+        "slack": Key(readers.addresses, "either"),
+        "discord": Key(readers.addresses, "either"),
+        "mail": Key(readers.mailboxes, "either"),
+        "desktop": Key(one(readers.boolean)),
     },
 }
 
@@ -197,6 +207,7 @@ def _spec(values: dict[str, dict[str, Any]]) -> JobSpec:
         schedule=Schedule(**values.get("schedule", {})),
         recovery=Recovery(**recovery),
         checkpoints=Checkpoints(**values.get("checkpoints", {})),
+        notify=Notify(**values.get("notify", {})),
     )
 
 

@@ -25,6 +25,7 @@ from trainforge.jobfile.units import (
     within_longest,
 )
 from trainforge.protocol import RESERVED
+from trainforge.spec import NOTICE_KINDS
 
 MOST = 1_000_000  # of anything that is counted
 LONGEST_STRING = 128 * 1024 - 1  # bytes in one argument, or in NAME=VALUE, that Linux hands to a program
@@ -102,6 +103,57 @@ def command(node: Node, path: str, context: Context) -> tuple[str, ...]:
     if not words or words[0] == "":
         context.mistakes.add(path, expected("a program to run", "nothing"), node)
     return words
+
+
+def notices(node: Node, path: str, context: Context) -> tuple[str, ...]:
+    """Kinds of notices, each once."""
+    return tuple(dict.fromkeys(many(_notice, "kinds")(node, path, context)))
+
+
+def _notice(node: Node) -> str:
+    what = f"one of {', '.join(NOTICE_KINDS)}"
+    text = string(node, what)
+    if text not in NOTICE_KINDS:
+        raise ValueError(expected(what, describe(node)))
+    return text
+
+
+def one_or_many(parse: Parser, what: str) -> Reader:
+    """A list; a single value is a list of one."""
+
+    def read(node: Node, path: str, context: Context) -> tuple[Any, ...]:
+        if isinstance(node, Items):
+            return many(parse, what)(node, path, context)  # type: ignore[no-any-return]
+        return (one(parse)(node, path, context),)
+
+    return read
+
+
+def _address(node: Node) -> str:
+    what = "an address that begins with https:// or http://"
+    text = string(node, what)
+    if not re.fullmatch(r"https?://[!-~]{1,2000}", text):
+        raise ValueError(expected(what, describe(node)))
+    return text
+
+
+def _mailbox(node: Node) -> str:
+    what = "a mail address"
+    text = string(node, what)
+    if not re.fullmatch(r"[A-Za-z0-9._%+][A-Za-z0-9._%+-]{0,63}(@[A-Za-z0-9.-]{1,250})?", text):
+        raise ValueError(expected(what, describe(node)))
+    return text
+
+
+addresses = one_or_many(_address, "addresses")
+mailboxes = one_or_many(_mailbox, "mail addresses")
+
+
+def boolean(node: Node) -> bool:
+    text = scalar(node, "true or false")
+    if text.lower() not in ("true", "false"):
+        raise ValueError(expected("true or false", describe(node)))
+    return text.lower() == "true"
 
 
 def variables(node: Node, path: str, context: Context) -> dict[str, str]:

@@ -116,6 +116,7 @@ class Daemon:
         self._tasks.spawn(self._parts.records.run())
         self._tasks.spawn(self._parts.hangs.run())
         self._tasks.spawn(self._parts.accounts.run())
+        self._tasks.spawn(self._parts.notices.run())
         self._tasks.spawn(self._parts.housekeeping.run())
         self._tasks.spawn(feed_watchdog(self._work_once))
         room = RoomWatch(

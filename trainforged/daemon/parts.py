@@ -17,6 +17,8 @@ from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.hangs import HangWatch
 from trainforged.daemon.housekeeping import Housekeeping
+from trainforged.daemon.notices.outbox import Outbox
+from trainforged.daemon.notices.watch import NoticeWatch
 from trainforged.daemon.opened import Opened
 from trainforged.daemon.options import Options, Settings
 from trainforged.daemon.output import Output
@@ -157,9 +159,20 @@ class Parts:
             watch=self.watch,
         )
 
+        self.notices = NoticeWatch(
+            Outbox(state_dir / "outbox"),
+            opened.store,
+            self.engine,
+            user=user,
+            view=self.service.job,
+            incident=self.service.insight.incident,
+            settings=lambda: settings.now.notify,
+        )
+
     def _publish(self, events: Sequence[EventView]) -> None:
         self.live.publish(events)
         self.accounts.hear(events)
+        self.notices.hear(events)
 
     def _sign(self, job: int, attempt: int, signs: int) -> None:
         self.hangs.sign(job, attempt, signs)
