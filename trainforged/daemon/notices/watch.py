@@ -119,8 +119,8 @@ class NoticeWatch:
         if len(made) > room:
             log.error("%d notices are dropped: %d wait already", len(made) - room, len(self._waiting))
             made = made[:room]
-        await asyncio.to_thread(self._outbox.put, made)
-        await asyncio.to_thread(self._outbox.go_on, events[-1].id)
+        await _finished(self._outbox.put, made)
+        await _finished(self._outbox.go_on, events[-1].id)
         self._place = events[-1].id
         self._waiting |= {letter.id: letter for letter in made}
         if made:
@@ -217,7 +217,7 @@ class NoticeWatch:
 
     async def _on_disk(self, change: Callable[..., None], *args: object) -> None:
         try:
-            await asyncio.to_thread(change, *args)
+            await _finished(change, *args)
         except OSError as error:
             log.error("the outbox cannot be written: %s", error)
 
@@ -264,3 +264,13 @@ class NoticeWatch:
         span = f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
         words = f"has waited for {span if seconds >= 60 else f'{seconds:.0f} s'}"
         self._engine.tell(m.Noted(time=self._clock(), job=job, type="long_wait", message=words))
+
+
+async def _finished(change: Callable[..., None], *args: object) -> None:
+    """Do it in a thread; cancelled, wait until it is done: what comes after must not meet it."""
+    work = asyncio.ensure_future(asyncio.to_thread(change, *args))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
