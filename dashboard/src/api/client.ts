@@ -40,7 +40,7 @@ export async function send<T>(method: "POST" | "PATCH" | "DELETE", path: string,
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
-  return (await answer.json()) as T;
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
 }
 
 /** The answer once its head is there. Raises Refused; a TypeError is a daemon that is away. */

@@ -1,8 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
-import { send } from "../api/client";
-import { signedOut } from "../api/client";
+import { send, sentence, signedOut } from "../api/client";
 import { route } from "../router";
 import { connection, status } from "../state/store";
+import { say } from "./Dialog";
 import { chosenTheme, chooseTheme, type Theme } from "../theme";
 
 const PLACES = [
@@ -71,6 +71,10 @@ function Settings() {
 }
 
 async function signOut(): Promise<void> {
-  await send("POST", "/v1/sign-out").catch(() => undefined);
-  signedOut.value = true;
+  try {
+    await send("POST", "/v1/sign-out");
+    signedOut.value = true;
+  } catch (problem) {
+    say(sentence(problem)); // still signed in, and it must not look otherwise
+  }
 }

@@ -71,10 +71,10 @@ export function Chart(props: ChartProps) {
   return (
     <figure class="chart" data-title={title}>
       <figcaption>
-        <h3>
+        <h2>
           {title}
           {unit && <small> {unit}</small>}
-        </h3>
+        </h2>
         <ul ref={legend} class="legend">
           {named.map((line) => (
             <li key={line.name}>
@@ -88,7 +88,7 @@ export function Chart(props: ChartProps) {
         ref={holder}
         class="plot"
         role="img"
-        aria-label={`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`}
+        aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props)].join("; ")}
         tabIndex={0}
         onKeyDown={(event) => plot.current && keys(event, plot.current, (next) => props.onWindow?.(next))}
       />
@@ -155,7 +155,7 @@ function write(legend: HTMLUListElement | null, { lines, unit = "", x }: ChartPr
     if (line.faint) return;
     const node = legend.children[item++]?.lastElementChild;
     if (!node) return;
-    const under = index === null ? null : near(plot.data[i + 1]!, index);
+    const under = index === null ? null : near(plot.data[line.raw ? i : i + 1]!, index);
     const at = under === null || index === null || item > 1 ? "" : ` at ${place(plot.data[0][index]!, x)}`;
     node.textContent = withUnit(under ?? last(line), unit) + at;
   });
@@ -171,8 +171,9 @@ function near(values: ArrayLike<number | null | undefined>, index: number): numb
 }
 
 function last(line: Line): number | string | null {
-  const end = line.values.length - 1;
-  return line.odd?.get(end) ?? (end < 0 || Number.isNaN(line.values[end]) ? null : line.values[end]!);
+  const values = line.raw ?? line.values;
+  const end = values.length - 1;
+  return line.odd?.get(end) ?? (end < 0 || Number.isNaN(values[end]) ? null : values[end]!);
 }
 
 function withUnit(value: number | string | null, unit: Unit): string {
@@ -182,13 +183,17 @@ function withUnit(value: number | string | null, unit: Unit): string {
   return unit ? `${figure(value)} ${unit}` : figure(value);
 }
 
+function restarted({ marks, x }: ChartProps): string[] {
+  return [...(marks ?? [])].map(([attempt, at]) => `attempt ${attempt} goes on at ${place(at, x)}`);
+}
+
 function summary(line: Line, unit: Unit): string {
   let least = Infinity;
   let most = -Infinity;
-  for (const value of line.values) {
+  for (const value of line.raw ?? line.values) {
     if (value < least) least = value;
     if (value > most) most = value;
   }
   if (least > most) return `${line.name} has no values`;
-  return `${line.name} is ${withUnit(last(line), unit)} at last, between ${withUnit(least, unit)} and ${withUnit(most, unit)}`;
+  return `${line.name} is ${withUnit(last(line), unit)} at last, between ${withUnit(least, unit)} and ${withUnit(most, unit)}, ${line.values.length} points`;
 }

@@ -7,6 +7,8 @@ export interface Line {
   x: number[]; // not falling
   values: number[]; // NaN: nothing to draw
   colour: number; // of the palette
+  /** What was reported, where `values` are smoothed: figures are told of these. Its line comes just before. */
+  raw?: number[];
   /** The raw values behind a smoothed line: no place in the legend. */
   faint?: boolean;
   /** False where a gap has to be seen (the daemon was away). */

@@ -186,7 +186,7 @@ function LastBest({ of }: { of: LastAndBest | undefined }) {
 
 function Wide({ label, jobs, rows }: { label: string; jobs: readonly JobView[]; rows: [string, (id: string) => ComponentChildren][] }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+    <div class="scroll" tabIndex={0} role="group" aria-label={label}>
       <table>
         <thead>
           <tr>

@@ -67,7 +67,7 @@ function Device({ uuid }: { uuid: string }) {
         <p class="hint">{gpu.processes.map((one) => `${one.name ?? "process"} (${one.pid}${one.user ? `, ${one.user}` : ""}${one.memory !== null ? `, ${bytes(one.memory)}` : ""})`).join("; ")}</p>
       )}
       <div class="actions">
-        {gpu.state === "drained" || gpu.state === "set_aside" ? (
+        {isKeptBack(gpu) ? (
           <button onClick={() => undrain(gpu)}>Offer again…</button>
         ) : (
           gpu.state !== "excluded" && <button onClick={() => drain(gpu)}>Drain…</button>
@@ -75,6 +75,12 @@ function Device({ uuid }: { uuid: string }) {
       </div>
     </article>
   );
+}
+
+/** Also while a job still holds it. */
+function isKeptBack(gpu: GpuView): boolean {
+  const held = gpu.state === "leased" || gpu.state === "releasing";
+  return gpu.state === "drained" || gpu.state === "set_aside" || (held && gpu.reason !== null);
 }
 
 function drain(gpu: GpuView): void {
@@ -134,7 +140,7 @@ function Health({ of }: { of: GpusTimeline }) {
       {rows.length === 0 ? (
         <Empty>No GPU was set aside, drained or used by others in this time.</Empty>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="When GPUs were not on offer">
+        <div class="scroll" tabIndex={0} role="group" aria-label="When GPUs were not on offer">
           <table>
             <thead>
               <tr>

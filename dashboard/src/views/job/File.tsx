@@ -50,7 +50,7 @@ function DifferencesPart({ job }: { job: JobView }) {
       {answer && other === null && <Empty>This is the first run of {job.name}.</Empty>}
       {answer && other !== null && answer.rows.length === 0 && <Empty>The settings are those of job {other}.</Empty>}
       {answer && answer.rows.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Differences">
+        <div class="scroll" tabIndex={0} role="group" aria-label="Differences">
           <table>
             <thead>
               <tr>

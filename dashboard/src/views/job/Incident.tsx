@@ -64,7 +64,7 @@ function Tried({ of }: { of: Incident }) {
   if (of.tried.length === 0) return <Empty>No attempt was made yet.</Empty>;
   return (
     <Section id="tried" title="What was tried">
-      <div class="scroll" tabIndex={0} role="region" aria-label="Attempts">
+      <div class="scroll" tabIndex={0} role="group" aria-label="Attempts">
         <table>
           <thead>
             <tr>

@@ -1,0 +1,233 @@
+"""Every view, as somebody sees it who has signed in: wide and on a phone, light and dark, without a mouse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.page.conftest import PHONE, WIDE, Dashboard, complaints
+from tests.page.programs import FAILS, TRAINS, program
+from trainforge.states import JobState
+
+VIEWS = {
+    "overview": ("/", "Queue"),
+    "jobs": ("/jobs", "trained"),
+    "curves": ("/jobs/1", "val_accuracy"),
+    "system": ("/jobs/1#system", "Where each rank's time goes"),
+    "log": ("/jobs/1#log", "epoch 4 of 4"),
+    "events": ("/jobs/1#events", "attempt started"),
+    "file": ("/jobs/1#file", "Checkpoints"),
+    "incident": ("/jobs/2", "ValueError: labels"),
+    "compare": ("/compare?jobs=1,3", "Last and best"),
+    "gpus": ("/gpus", "GPU 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
+    """A daemon that has jobs of each kind: 1 trained, 2 failed, 3 trained, 4 runs, 5 waits, 6 is held."""
+    made = start_dashboard(2)
+    daemon, folder = made.daemon, made.daemon.folder
+    trains = program(folder, "trains", TRAINS)
+    daemon.command(*trains, "4", "50", name="trained", resources={"gpu": 1})
+    daemon.command(*program(folder, "fails", FAILS), name="broken")
+    daemon.command(*trains, "3", "40", name="trained", schedule={"priority": 1})
+    for job in (1, 2, 3):
+        daemon.wait_for(job)
+    daemon.command(*trains, "2", "20", str(folder / "done"), name="runs-on", resources={"gpu": 1})
+    daemon.wait_for(4, JobState.RUNNING)
+    daemon.command("true", name="waits", resources={"gpu": 2})
+    daemon.command("true", name="kept", hold=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tab(dashboard: Dashboard) -> Page:
+    return dashboard.tab()
+
+
+@pytest.fixture(scope="module")
+def phone(dashboard: Dashboard) -> Page:
+    return dashboard.tab(*PHONE, theme="dark")
+
+
+def show(page: Page, dashboard: Dashboard, view: str) -> None:
+    path, word = VIEWS[view]
+    page.goto(dashboard.address + path)
+    expect(page.get_by_text(word).first).to_be_attached()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_whole_and_can_be_read_by_everybody(view: str, tab: Page, dashboard: Dashboard) -> None:
+    complaints(tab).clear()
+    show(tab, dashboard, view)
+    assert findings(tab) == []
+    assert complaints(tab) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_fits_a_phone_in_the_dark(view: str, phone: Page, dashboard: Dashboard) -> None:
+    complaints(phone).clear()
+    show(phone, dashboard, view)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert findings(phone) == []
+    assert complaints(phone) == []
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds against the page as it stands."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+def test_the_overview_says_who_has_what_and_why_the_rest_waits(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "overview")
+    expect(tab.get_by_role("article", name="GPU").filter(has_text="runs-on")).to_be_visible()
+    row = tab.get_by_role("row").filter(has_text="runs-on")
+    expect(row).to_contain_text("epoch 2 / 2")
+    waiting = tab.get_by_role("listitem").filter(has_text="waits for 2 GPUs")
+    expect(waiting).to_contain_text("job 4 holds GPU")
+
+
+def test_curves_zoom_move_and_change_their_axis(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "curves")
+    plot = tab.get_by_role("img", name=re.compile("^loss: loss is"))
+    plot.focus()
+    plot.press("+")
+    expect(tab.get_by_role("button", name="Show all")).to_be_visible()
+    plot.press("ArrowRight")
+    plot.press("0")
+    expect(tab.get_by_role("button", name="Show all")).to_have_count(0)
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    tab.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=4)
+    tab.mouse.up()
+    expect(tab.get_by_role("button", name="Show all")).to_be_visible()
+    tab.get_by_role("button", name="Epoch").click()
+    expect(tab.get_by_role("button", name="Epoch")).to_have_attribute("aria-pressed", "true")
+    tab.get_by_label("Logarithmic").check()
+    expect(plot).to_be_visible()
+
+
+def test_a_value_that_is_no_number_is_named(tab: Page, dashboard: Dashboard) -> None:
+    tab.goto(f"{dashboard.address}/jobs/2#curves")
+    expect(tab.locator("figure[data-title=loss] figcaption")).to_contain_text("NaN")
+
+
+def test_text_of_a_job_is_text(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "incident")
+    expect(tab.get_by_text("<img src=x onerror=alert(1)>").first).to_be_visible()
+    show(tab, dashboard, "log")
+    expect(tab.get_by_text("epoch 4 of 4 <b>not bold</b>")).to_be_visible()
+    assert tab.locator("main b", has_text="not bold").count() == 0
+
+
+def test_the_log_is_searched_as_a_whole(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "log")
+    tab.get_by_label("Search").fill("epoch 3")
+    expect(tab.get_by_text("1 line with “epoch 3”")).to_be_visible()
+    tab.get_by_label("Search").fill("nothing like it")
+    expect(tab.get_by_text("No line contains")).to_be_visible()
+
+
+def test_jobs_are_chosen_and_compared(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "jobs")
+    tab.get_by_label("Compare job 1, trained").check()
+    tab.get_by_label("Compare job 3, trained").check()
+    tab.get_by_role("button", name="Compare 2 jobs").click()
+    expect(tab.get_by_role("group", name="Settings that differ")).to_contain_text("schedule.priority")
+    expect(tab.get_by_role("img", name=re.compile("^val_accuracy:"))).to_be_visible()
+    tab.get_by_role("button", name="Leave job 3 out").click()
+    expect(tab).to_have_url(f"{dashboard.address}/compare?jobs=1")
+
+
+def test_what_changes_something_asks_first(tab: Page, dashboard: Dashboard) -> None:
+    tab.goto(f"{dashboard.address}/jobs/5")
+    tab.get_by_role("button", name="Hold…").click()
+    tab.get_by_role("button", name="Back").click()
+    assert dashboard.daemon.get("/v1/jobs/5")["state"] == "queued"
+    tab.get_by_role("button", name="Hold…").click()
+    tab.get_by_role("button", name="Hold the job").click()
+    expect(tab.locator(".job-title .state")).to_contain_text("held")
+    tab.get_by_role("button", name="Priority…").click()
+    tab.get_by_label("Priority", exact=True).fill("500")
+    tab.get_by_role("button", name="Set").click()
+    expect(tab.get_by_role("dialog")).to_be_visible()  # the browser refuses what is out of bounds
+    tab.get_by_label("Priority", exact=True).fill("7")
+    tab.get_by_role("button", name="Set").click()
+    expect(tab.get_by_text("Job 5 has priority 7")).to_be_visible()
+    tab.get_by_role("button", name="Release…").click()
+    tab.get_by_role("button", name="Release the job").click()
+    expect(tab.locator(".job-title .state")).to_contain_text("queued")
+    tab.get_by_role("button", name="Cancel…").click()
+    tab.get_by_role("button", name="Cancel the job").click()
+    expect(tab.locator(".job-title .state")).to_contain_text("cancelled")
+    tab.get_by_role("button", name="Retry…").click()
+    tab.get_by_role("button", name="Retry", exact=True).click()
+    expect(tab).to_have_url(re.compile(r"/jobs/7$"))
+    dashboard.daemon.tfctl("cancel", "7")
+
+
+def test_a_gpu_is_drained_and_offered_again(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "gpus")
+    card = tab.get_by_role("article", name="GPU 1")
+    card.get_by_role("button", name="Drain…").click()
+    tab.get_by_role("dialog").get_by_role("button", name="Drain", exact=True).click()
+    expect(tab.get_by_text("GPU 1 is drained")).to_be_visible()
+    card.get_by_role("button", name="Offer again…").click()
+    tab.get_by_role("dialog").get_by_role("button", name="Offer again").click()
+    expect(card.get_by_role("button", name="Drain…")).to_be_visible()
+
+
+def test_the_keyboard_reaches_everything(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "curves")
+    tab.keyboard.press("Tab")
+    expect(tab.get_by_role("link", name="Skip to the content")).to_be_focused()
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#main")).to_be_focused()
+    tab.get_by_role("tab", name="Curves").focus()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.get_by_role("tab", name="System")).to_be_focused()
+    expect(tab.get_by_role("tab", name="System")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_theme_is_the_system_s_unless_chosen(dashboard: Dashboard) -> None:
+    page = dashboard.tab(*WIDE, theme="dark")
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-theme", "dark")
+    page.get_by_label("Theme").select_option("light")
+    expect(html).to_have_attribute("data-theme", "light")
+    page.reload()
+    expect(html).to_have_attribute("data-theme", "light")
+    page.get_by_label("Theme").select_option("system")
+    expect(html).to_have_attribute("data-theme", "dark")
+    page.context.close()
+
+
+def test_what_is_not_there_is_said(tab: Page, dashboard: Dashboard) -> None:
+    tab.goto(f"{dashboard.address}/jobs/99")
+    expect(tab.get_by_role("heading", name="There is no job 99")).to_be_visible()
+    tab.goto(f"{dashboard.address}/somewhere")
+    expect(tab.get_by_role("heading", name="There is nothing here")).to_be_visible()
+
+
+def test_signing_out_ends_the_session(dashboard: Dashboard, tmp_path: Path) -> None:
+    page = dashboard.tab()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Not signed in")).to_be_visible()
+    page.context.close()
