@@ -46,7 +46,7 @@ def start() -> int:
     if manager is service.SYSTEM:
         raise Failure("the machine's daemon is stopped: sudo systemctl start trainforged", NO_DAEMON)
     if manager is service.USER:
-        manager.control("start", service.UNIT)
+        manager.control("start", service.SOCKET, service.UNIT)
         return int(manager.shown("MainPID")["MainPID"])
     folder = state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ import pytest
 from tests.support import wait_for
 from tests.system.machine import USER, Machine
 
-UNIT = f"/home/{USER}/.config/systemd/user/trainforged.service"
+UNITS = f"/home/{USER}/.config/systemd/user"
+UNIT, SOCKET = f"{UNITS}/trainforged.service", f"{UNITS}/trainforged.socket"
 NOTE = (
     f"note: started a daemon for {USER}; jobs may not survive logout, nor a reboot; "
     "to have them do so: tfctl daemon install --user\n"
@@ -25,6 +26,16 @@ def machine(start_machine: Callable[[], Machine]) -> Machine:
     return made
 
 
+def no_command_is_turned_away_while_it_restarts(machine: Machine) -> None:
+    """Also with jobs that have not ended; and nobody starts a second daemon."""
+    control = ("systemctl", "--user")
+    for words in (("kill", "-s", "KILL", "trainforged"), ("stop", "trainforged.service")):
+        machine.run(*control, *words, user=True)
+        said = machine.tfctl("status")
+        assert (said.returncode, said.stderr) == (0, "")
+    assert machine.run(*control, "is-active", "trainforged", user=True).stdout == "active\n"
+
+
 def test_a_users_daemon_becomes_a_service_and_outlives_a_reboot(machine: Machine) -> None:
     command = ("--", "sh", "-c", f"while [ ! -e /home/{USER}/go ]; do sleep 0.05; done; exit 7")
     begun = machine.tfctl("submit", *command)
@@ -35,13 +46,15 @@ def test_a_users_daemon_becomes_a_service_and_outlives_a_reboot(machine: Machine
     said = machine.tfctl("daemon", "install", "--user").stdout.splitlines()
     assert said == [
         f"wrote {UNIT}",
+        f"wrote {SOCKET}",
         f"trainforged runs for {USER}; state in /home/{USER}/.local/state/trainforge",
         "to undo it: tfctl daemon uninstall --user",
         "lingering is on: it starts at boot, and goes on after logout",
     ]
     assert machine.tfctl("daemon", "status").stdout != before
-    verified = machine.run("systemd-analyze", "--user", "verify", UNIT, user=True)
+    verified = machine.run("systemd-analyze", "--user", "verify", UNIT, SOCKET, user=True)
     assert (verified.stdout, verified.stderr) == ("", "")
+    no_command_is_turned_away_while_it_restarts(machine)
     assert machine.wait_for_job(1, lambda job: job["state"] == "running")["attempt"] == 1
     machine.write(f"/home/{USER}/go", "", user=True)
     assert machine.wait_for_job(1, lambda job: job["state"] == "failed")["exit_code"] == 7
@@ -62,7 +75,7 @@ def test_a_users_daemon_becomes_a_service_and_outlives_a_reboot(machine: Machine
     assert machine.wait_for_job(2, lambda job: job["state"] == "running")["attempt"] == 2
 
     gone = machine.tfctl("daemon", "uninstall", "--user").stdout
-    assert gone.splitlines()[0] == f"removed {UNIT}"
+    assert gone.splitlines()[:2] == [f"removed {UNIT}", f"removed {SOCKET}"]
     assert "jobs that run go on" in gone
     assert len(machine.attempts()) == 1
 

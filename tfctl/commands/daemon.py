@@ -77,7 +77,7 @@ def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
             "the daemon is the machine's: sudo systemctl stop trainforged.socket trainforged", NOT_ALLOWED
         )
     if manager is service.USER:  # which would start it again
-        manager.control("stop", service.UNIT)
+        manager.control("stop", service.SOCKET, service.UNIT)
         return _stopped(status)
     descriptor = os.pidfd_open(status.pid)
     try:

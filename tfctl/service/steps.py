@@ -11,11 +11,10 @@ from tfctl.service import SOCKET, UNIT, Manager, run, runs
 
 def start(manager: Manager, changed: bool) -> None:
     """Have it run, as its units say now: jobs outlive that. Raises `Failure` with the end of its log."""
-    names = (UNIT,) if manager.user else (SOCKET, UNIT)
     try:
         if changed:
-            manager.control("stop", *names)
-        manager.control("start", *names)
+            manager.control("stop", SOCKET, UNIT)
+        manager.control("start", SOCKET, UNIT)
     except Failure as failure:
         flag = ["--user"] if manager.user else []
         log = run(["journalctl", *flag, "-u", UNIT, "-n", "5", "-o", "cat", "--no-pager"], check=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tfctl.failures import NOT_ALLOWED, Failure
 from tfctl.service import (
+    SOCKET,
     SYSTEM,
     UNIT,
     USER,
@@ -41,10 +42,10 @@ def install() -> Iterator[str]:
     values = {
         "PYTHON": sys.executable, "STATE": str(home.state_dir()), "CONFIG_HOME": str(config_home()),
     }  # fmt: skip
-    changed = write({USER.units / UNIT: rendered(f"user/{UNIT}", values)})
+    changed = write({USER.units / name: rendered(f"user/{name}", values) for name in (UNIT, SOCKET)})
     yield from (f"wrote {path}" for path in changed)
     USER.control("daemon-reload")
-    USER.control("enable", "--quiet", UNIT)
+    USER.control("enable", "--quiet", SOCKET, UNIT)
     _stop_other()
     start(USER, bool(changed))
     yield f"trainforged runs for {me}; state in {home.state_dir()}"
@@ -60,9 +61,9 @@ def install() -> Iterator[str]:
 def uninstall() -> Iterator[str]:
     """As `install`."""
     require_systemd()
-    files = [path for path in (USER.units / UNIT,) if path.exists()]
+    files = [path for path in (USER.units / UNIT, USER.units / SOCKET) if path.exists()]
     again = "tfctl daemon start" if home.has_unfinished_jobs(home.state_dir()) else ""
-    yield from remove(USER, files, (UNIT,), home.state_dir(), again)
+    yield from remove(USER, files, (SOCKET, UNIT), home.state_dir(), again)
     if files:
         me = pwd.getpwuid(os.getuid()).pw_name
         yield f"lingering stays as it is; to end it: loginctl disable-linger {me}"

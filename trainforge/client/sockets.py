@@ -98,7 +98,8 @@ def _not_ours(sock: socket.socket, place: Path) -> str | None:
     folder: in this shell it is the right one only if it keeps this shell's state folder.
     """
     folder = home.state_dir()
-    if peer(sock) == home.holder(folder):
+    listener = peer(sock)
+    if listener == home.holder(folder) or (place == home.socket_of(folder) and _is_manager(listener)):
         return None
     if home.has_unfinished_jobs(folder):
         return f"a daemon other than that of your unfinished jobs in {folder}"
@@ -111,6 +112,16 @@ def peer(sock: socket.socket) -> int:
     """The pid of the process that listens; see `struct ucred` in unix(7)."""
     found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(found[:4], sys.byteorder, signed=True)
+
+
+def _is_manager(pid: int) -> bool:
+    """Whether it is this user's service manager, which holds the socket for a daemon that it starts."""
+    try:
+        process = f"/proc/{pid}"
+        with open(f"{process}/comm") as file:
+            return file.read() == "systemd\n" and os.stat(process).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def check_private(place: Path) -> None:
