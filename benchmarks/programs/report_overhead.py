@@ -6,6 +6,7 @@ TensorBoard's `SummaryWriter.add_scalar`, three values as three calls. Goal: at 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -33,7 +34,7 @@ def cost(call: Callable[[int], None]) -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as at_end:
         os.environ["TRAINFORGE_ATTEMPT_DIR"] = folder
         import trainforge
 
@@ -49,6 +50,7 @@ def main() -> None:
             print("tensorboard is not installed: no peer", file=sys.stderr)
         else:
             writer = SummaryWriter(os.path.join(folder, "tensorboard"))
+            at_end.callback(writer.close)  # it writes in a thread of its own
 
             def three(step: int) -> None:
                 for name in ("loss", "accuracy", "lr"):

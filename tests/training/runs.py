@@ -10,6 +10,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import resource
 import runpy
 import signal
 import socket
@@ -110,6 +111,20 @@ def limit_memory(images: int) -> None:
             raise torch.cuda.OutOfMemoryError(f"no room for {len(given[0])} images")
 
     torch.nn.modules.module.register_module_forward_pre_hook(check)
+
+
+def expect_memory_to_be_kept(rounds: int) -> None:
+    """Tensors of 32 MiB come and go, and cost next to no pages after the first few. Runs in a new process."""
+    import torch
+
+    ranks = importlib.import_module("ranks")
+    ranks.Ranks(0, 1, torch.device("cpu")).connect()
+    for number in range(rounds):
+        if number == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2, 4 * 2**20)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert pages < 1000, f"{pages} pages; a tensor has 8192"
 
 
 class Run:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from settings import knobs
-from tests.training.runs import Runs
+from tests.training.runs import DEADLINE, Runs, expect_memory_to_be_kept, nursery
 
 pytestmark = pytest.mark.torch
 
@@ -88,3 +88,10 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(runs: Runs) -> None:
     assert "lower LEARNING_RATE (it is 1e+30)" in run.output
     assert "Traceback" not in run.output
     assert run.records("checkpoint") == []
+
+
+def test_memory_of_the_cpu_is_kept_from_step_to_step(runs: Runs) -> None:
+    process = nursery.Process(target=expect_memory_to_be_kept, args=(20,))
+    process.start()
+    process.join(DEADLINE)
+    assert process.exitcode == 0
