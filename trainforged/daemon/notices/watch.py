@@ -232,15 +232,15 @@ class NoticeWatch:
             ready = [job for _, job in self._engine.state.ready[:WAITS_AT_ONCE]]
             news = [job for job in ready if job not in told and self._waited(job) >= limit]
             try:
-                for job in news:
-                    if await self._wanted(job):
-                        self._say(job)
+                wanted = [job for job in news if await self._wanted(job)]
             except StorageError as error:
                 log.error("long waits are told later: %s", error)
                 continue
             if news:
                 told = {job for job in (*told, *news) if job in self._engine.state.jobs}
-                await self._on_disk(self._outbox.keep_waited, told)
+                await self._on_disk(self._outbox.keep_waited, told)  # first: told twice is worse than not
+            for job in wanted:
+                self._say(job)
 
     def _waited(self, job_id: int) -> float:
         job = self._engine.state.jobs.get(job_id)
