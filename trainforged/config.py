@@ -132,6 +132,20 @@ def web_address(listen: str | bool) -> tuple[str, int] | None:
     return host, int(port)
 
 
+class Prometheus(Section, frozen=True, kw_only=True):
+    """`listen`: HOST:PORT at which `/metrics` is served to whoever reaches it; off unless named."""
+
+    listen: str | bool = False
+
+    def address(self) -> tuple[str, int] | None:
+        if self.listen is False or self.listen == "off":
+            return None
+        host, _, port = str(self.listen).rpartition(":")
+        if not host or not (port.isascii() and port.isdecimal() and int(port) < 65536):
+            raise ValueError(f"prometheus.listen: expected HOST:PORT or off, found {self.listen!r}")
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All of the file."""
 
@@ -143,6 +157,7 @@ class Config(Section, frozen=True, kw_only=True):
     notify: Notifications = Notifications()
     log: Log = Log()
     web: Web = Web()
+    prometheus: Prometheus = Prometheus()
 
 
 def load(path: Path | None) -> Config:
@@ -158,6 +173,7 @@ def load(path: Path | None) -> Config:
     try:
         found = msgspec.convert(_texts(tree or {}), Config, dec_hook=_decode)
         found.web.address()
+        found.prometheus.address()
         return found
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {_in_words(str(error))}") from error

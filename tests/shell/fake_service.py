@@ -48,7 +48,7 @@ from trainforge.api.report import ReportAnswer
 from trainforge.states import JobState
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
-from trainforged.web.service import JobFilter, LogFilter, MetricsFilter
+from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
 
 NOW = datetime.datetime(2026, 11, 22, 10, tzinfo=datetime.UTC)
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
@@ -271,6 +271,12 @@ class FakeService:
             gpus_total=1, gpus_free=1, cpu_total=8, cpu_free=8, memory_total=100, memory_free=100,
             load=(0.5, 0.5, 0.5), disk_free=1000, last_event=self.live.last_event,
         )  # fmt: skip
+
+    async def figures(self) -> Figures:
+        counted = {"job_failed": 2, "job_retried": 0}
+        return Figures(
+            waiting={"resources": 3}, longest_wait=7.5, events=counted, starts=2, waited=9.0, memory=5
+        )
 
     async def report(self, since: float) -> ReportAnswer:
         self.reported_since = since

@@ -12,9 +12,11 @@ from trainforged.daemon.options import Options
 from trainforged.daemon.tasks import Tasks
 from trainforged.execution import durable
 from trainforged.web.app import make_app, make_web_app
+from trainforged.web.context import CONTEXT
 from trainforged.web.door import Door
 from trainforged.web.limits import Limits
 from trainforged.web.port import WebPort
+from trainforged.web.scraping import serve_figures
 from trainforged.web.service import Service
 from trainforged.web.serving import serve_unix
 from trainforged.web.sessions import Sessions
@@ -52,6 +54,11 @@ class Front:
             port = WebPort(make_web_app(app), address, self.door)
             stack.push_async_callback(port.close)
             tasks.spawn(port.run())
+
+        if (figures := self._settings.prometheus.address()) is not None:
+            runner = await serve_figures(app[CONTEXT], *figures)
+            if runner is not None:
+                stack.push_async_callback(runner.cleanup)
 
     def _load(self) -> bytes:
         try:

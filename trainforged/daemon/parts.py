@@ -15,6 +15,7 @@ from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.figures import FigureBook
 from trainforged.daemon.hangs import HangWatch
 from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.notices.outbox import Outbox
@@ -110,6 +111,9 @@ class Parts:
         self.watch = HistoryWatch(
             self.devices.feed, opened.state, opened.metrics.history, self.supervisor.usage
         )
+        self.figures = FigureBook(
+            opened.state, waste=self.accounts.waste, notices=lambda: self.notices.waiting
+        )
         self.housekeeping = Housekeeping(
             engine=self.engine,
             store=opened.store,
@@ -149,6 +153,7 @@ class Parts:
             devices=self.devices,
             housekeeping=self.housekeeping,
             accounts=self.accounts,
+            figures=self.figures.figures,
             output=Output(opened.state, self._attempt_dir),
             user=user,
             state_dir=state_dir,
@@ -171,6 +176,7 @@ class Parts:
 
     def _publish(self, events: Sequence[EventView]) -> None:
         self.live.publish(events)
+        self.figures.hear(events)
         self.accounts.hear(events)
         self.notices.hear(events)
 

@@ -58,7 +58,7 @@ from trainforged.storage.metrics import MetricStore
 from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
-from trainforged.web.service import JobFilter, LogFilter, MetricsFilter
+from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
 
 T = TypeVar("T")
 
@@ -80,6 +80,7 @@ class DaemonService:
         devices: DeviceWatch,
         housekeeping: Housekeeping,
         accounts: AccountWatch,
+        figures: Callable[[], Figures],
         output: Output,
         user: str,
         state_dir: Path,
@@ -101,6 +102,7 @@ class DaemonService:
         self._devices = devices
         self._housekeeping = housekeeping
         self._accounts = accounts
+        self._figures = figures
         self._output = output
         self._user = user
         self._state_dir = state_dir
@@ -303,6 +305,9 @@ class DaemonService:
             web_problem=self._door.problem,
             groups=self._groups,
         )
+
+    async def figures(self) -> Figures:
+        return self._figures()
 
     async def report(self, since: float) -> ReportAnswer:
         return await _stored(self._accounts.report(since))

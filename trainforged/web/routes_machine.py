@@ -13,7 +13,7 @@ from trainforge.api import DiskAnswer, DrainRequest, ErrorCode, GpuList, GpuView
 from trainforge.api.report import ReportAnswer
 from trainforge.jobfile.units import parse_duration
 from trainforged.web.errors import ApiProblem
-from trainforged.web.prometheus import CONTENT_TYPE, exposition
+from trainforged.web.prometheus import CONTENT_TYPE, scrape
 from trainforged.web.routing import Call, Routes
 
 routes = Routes()
@@ -77,7 +77,4 @@ async def openapi(call: Call[None, None]) -> dict[str, Any]:
 
 @routes.add("GET", "/metrics", "Figures for Prometheus", content=("text/plain",))
 async def prometheus(call: Call[None, None]) -> web.Response:
-    context = call.context
-    status, gpus = await context.service.status(), await context.service.gpus()
-    text = exposition(status, gpus, context.requests, len(context.streams))
-    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+    return web.Response(body=await scrape(call.context), headers={"Content-Type": CONTENT_TYPE})

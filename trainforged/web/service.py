@@ -68,6 +68,22 @@ class MetricsFilter(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = 0
 
 
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What Prometheus is told beside status and GPUs. Counts are since the daemon started."""
+
+    waiting: dict[str, int] = {}  # jobs by what they wait for
+    longest_wait: float = 0.0  # of those that wait for resources
+    starts: int = 0  # first starts of jobs
+    waited: float = 0.0  # before them, in all
+    events: dict[str, int] = {}  # by type
+    wasting: int = 0  # jobs that hold GPUs and do not use them
+    notices: int = 0  # that have not arrived
+    cpu: float = 0.0  # seconds, of the daemon's process
+    memory: int = 0
+    descriptors: int = 0
+    process_started: float = 0.0
+
+
 class Service(Protocol):
     """The daemon, as its HTTP API sees it.
 
@@ -153,6 +169,8 @@ class Service(Protocol):
     async def undrain(self, uuid: str) -> GpuView: ...
 
     async def status(self) -> StatusAnswer: ...
+
+    async def figures(self) -> Figures: ...
 
     async def report(self, since: float) -> ReportAnswer:
         """What GPUs were held for since this moment (seconds since the epoch)."""
