@@ -206,6 +206,7 @@ def test_every_route_has_a_method(client: Client, daemon: Daemon) -> None:
     test_the_machine(client)
     client.submit(request("last"))
     list(client.logs(5))
+    client.report("1d")
     client.metrics(5)
     client.jobs()
     list(client.events(job=5))
