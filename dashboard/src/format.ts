@@ -57,8 +57,16 @@ export function percent(fraction: number | null | undefined, digits = 0): string
     : `${(100 * fraction).toFixed(digits)} %`;
 }
 
-export function clock(seconds: number): string {
-  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+/** A time of day; `step` seconds apart from the next, it has seconds, or its day. */
+export function clock(seconds: number, step = 60): string {
+  const date = new Date(seconds * 1000);
+  if (step >= 86_400) return date.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const time = date.toLocaleTimeString("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+    ...(step < 60 ? { second: "2-digit" } : {}),
+  });
+  return step > 7200 ? `${date.toLocaleDateString("en-GB", { weekday: "short" })} ${time}` : time;
 }
 
 export function moment(time: string | number | null | undefined): string {

@@ -26,7 +26,7 @@ export function Timeline({ of }: { of: GpusTimeline }) {
         </div>
         <span />
       </div>
-      <p class="hint timeline-under">{under || "Point at a span to see whose it was."}</p>
+      <p class="hint timeline-under">{under}</p>
     </div>
   );
 }

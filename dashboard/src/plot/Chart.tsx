@@ -3,10 +3,9 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { figure } from "../format";
 import { dark, seriesColour } from "../theme";
 import { align, type Line } from "./align";
-import { axes, place, tick, type Across, type Unit } from "./axes";
+import { axes, place, withUnit, type Across, type Unit } from "./axes";
 import { drawMarks, drawOdd } from "./marks";
 import { keys, pan, seen, type Window } from "./moving";
 
@@ -73,7 +72,7 @@ export function Chart(props: ChartProps) {
       <figcaption>
         <h2>
           {title}
-          {unit && <small> {unit}</small>}
+          {unit && !unit.startsWith("B") && <small> {unit}</small>}
         </h2>
         <ul ref={legend} class="legend">
           {named.map((line) => (
@@ -174,13 +173,6 @@ function last(line: Line): number | string | null {
   const values = line.raw ?? line.values;
   const end = values.length - 1;
   return line.odd?.get(end) ?? (end < 0 || Number.isNaN(values[end]) ? null : values[end]!);
-}
-
-function withUnit(value: number | string | null, unit: Unit): string {
-  if (value === null) return "–";
-  if (typeof value === "string") return value.replace("-", "−").replace("Infinity", "∞");
-  if (unit === "B" || unit === "B/s") return tick(value, unit);
-  return unit ? `${figure(value)} ${unit}` : figure(value);
 }
 
 function restarted({ marks, x }: ChartProps): string[] {

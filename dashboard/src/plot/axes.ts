@@ -8,17 +8,28 @@ export type Unit = "" | "%" | "B" | "B/s" | "°C" | "W" | "cores";
 export type Across = "step" | "epoch" | "elapsed" | "clock";
 
 const FONT = "11px system-ui, sans-serif";
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800];
+const BYTES = Array.from({ length: 60 }, (_, power) => 2 ** power);
 
 export function axes(x: Across, unit: Unit, log: boolean): uPlot.Axis[] {
   const ink = { stroke: colour("muted"), font: FONT, ticks: { show: false } };
   const label = (value: number | null) => (value === null || (log && !isRound(value)) ? "" : tick(value, unit));
+  const timed = x === "clock" || x === "elapsed";
   return [
-    { ...ink, grid: { show: false }, size: 28, space: 80, values: (_, splits) => splits.map((value) => place(value, x)) },
+    {
+      ...ink,
+      grid: { show: false },
+      size: 28,
+      space: 84,
+      ...(timed ? { incrs: SECONDS } : {}),
+      values: (_, splits, __, ___, step) => splits.map((value) => place(value, x, step)),
+    },
     {
       ...ink,
       grid: { stroke: colour("line"), width: 1 },
       size: sized,
       space: 34,
+      ...((unit === "B" || unit === "B/s") && !log ? { incrs: BYTES } : {}),
       values: (_, splits) => splits.map(label),
     },
   ];
@@ -28,8 +39,9 @@ function sized(_: uPlot, values: string[] | null): number {
   return Math.max(30, ...(values ?? []).map((value) => 12 + 6.6 * (value?.length ?? 0)));
 }
 
-export function place(value: number, x: Across): string {
-  if (x === "clock") return clock(value);
+/** `step`: how far apart such places are, which says how exact they have to be. */
+export function place(value: number, x: Across, step = 1): string {
+  if (x === "clock") return clock(value, step);
   if (x === "elapsed") return duration(value);
   return value.toLocaleString("en", { notation: value >= 100_000 ? "compact" : "standard", maximumFractionDigits: 2 });
 }
@@ -38,6 +50,16 @@ export function tick(value: number, unit: Unit): string {
   if (unit === "B") return bytes(value);
   if (unit === "B/s") return `${bytes(value)}/s`;
   return figure(Number(value.toPrecision(6)));
+}
+
+const DIGITS: Partial<Record<Unit, number>> = { "%": 0, "°C": 0, W: 0, cores: 2 };
+
+/** A value as it is read out, with its unit. */
+export function withUnit(value: number | string | null, unit: Unit): string {
+  if (value === null) return "–";
+  if (typeof value === "string") return value.replace("-", "−").replace("Infinity", "∞");
+  if (unit === "B" || unit === "B/s") return tick(value, unit);
+  return unit ? `${Number(value.toFixed(DIGITS[unit] ?? 2))} ${unit}` : figure(value);
 }
 
 function isRound(value: number): boolean {

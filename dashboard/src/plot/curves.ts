@@ -110,19 +110,22 @@ function spread(epochs: (number | null)[], steps: number[]): number[] {
 }
 
 /**
- * An exponential mean without the bias of its start. `weight` 0 … 1 is that of a curve of 200 points: it reaches
- * over the same part of every curve, however many points that has, so few points (validation) stay as they are.
+ * An exponential mean without the bias of its start. It reaches over the same part of every curve, however many
+ * points lie in it: `weight` 0 … 1 is that of one of 200 points, and few points (validation) stay as they are.
  * Gaps stay gaps.
  */
-export function smoothed(values: number[], weight: number): number[] {
-  const each = Math.min(1, ((1 - weight) * 200) / Math.max(1, values.length));
+export function smoothed(x: number[], values: number[], weight: number): number[] {
+  const reach = (x.at(-1)! - x[0]!) / 200 / Math.max(1e-6, 1 - weight);
   let mean = 0;
-  let known = 0;
-  return values.map((value) => {
+  let known = 0; // how much of the mean was seen: 0 … 1
+  let before = x[0]! - reach;
+  return values.map((value, i) => {
     if (Number.isNaN(value)) return NaN;
-    mean += each * (value - mean);
-    known += 1;
-    return mean / (1 - (1 - each) ** known);
+    const part = reach > 0 ? 1 - Math.exp(-Math.max(x[i]! - before, reach / 1000) / reach) : 1;
+    before = x[i]!;
+    mean += part * (value - mean);
+    known += part * (1 - known);
+    return mean / known;
   });
 }
 

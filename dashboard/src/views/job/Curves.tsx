@@ -80,7 +80,7 @@ export function linesOf(curve: Curve, name: string, colour: number, axis: Axis, 
   if (smoothing <= 0) return [{ ...line, values: curve.value }];
   return [
     { ...line, values: curve.value, faint: true },
-    { ...line, values: smoothed(curve.value, smoothing), raw: curve.value },
+    { ...line, values: smoothed(x, curve.value, smoothing), raw: curve.value },
   ];
 }
 

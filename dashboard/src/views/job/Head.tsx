@@ -18,6 +18,7 @@ export function Head({ job }: { job: JobView }) {
       </div>
       {job.description && <p>{job.description}</p>}
       {job.state !== "running" && job.state !== "succeeded" && <p class="why">{capital(withoutName(job))}</p>}
+      {job.waste && <p class="waste">{capital(job.waste.sentence)}</p>}
       {fraction !== null && isLive(job) && <Bar value={fraction} label={`${percent(fraction)} done`} kind="progress" />}
       <Facts job={job} />
     </header>

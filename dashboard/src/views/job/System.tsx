@@ -56,8 +56,17 @@ export function gpuCharts(gpus: readonly GpuSeries[]): [string, Unit, Line[]][] 
   ];
 }
 
-function line(name: string, x: number[], values: (number | null)[], colour: number): Line {
-  return { name, x, values: values.map((value) => value ?? NaN), colour, joined: false };
+/** A single value that is missing among known ones (two clocks that beat) is no gap; more of them are. */
+function line(name: string, times: number[], values: (number | null)[], colour: number): Line {
+  const x: number[] = [];
+  const known: number[] = [];
+  values.forEach((value, i) => {
+    const alone = value === null && values[i - 1] != null && values[i + 1] != null;
+    if (alone) return;
+    x.push(times[i]!);
+    known.push(value ?? NaN);
+  });
+  return { name, x, values: known, colour, joined: false };
 }
 
 const KINDS = ["data", "compute", "communication"] as const;

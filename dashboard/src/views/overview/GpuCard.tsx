@@ -24,7 +24,7 @@ export function GpuCard({ uuid }: { uuid: string }) {
         <h3>
           GPU {gpu.index} <small>{gpu.name}</small>
         </h3>
-        <span class={`health ${gpu.state}`}>{gpuWord(gpu)}</span>
+        <span class={`health ${gpu.state}`}>{gpu.job === null ? gpuWord(gpu) : <Whose job={gpu.job} />}</span>
       </header>
       <div class="gpu-use">
         <p class="big">
@@ -44,7 +44,7 @@ export function GpuCard({ uuid }: { uuid: string }) {
           {gpu.power_limit !== null && ` / ${Math.round(gpu.power_limit)}`} W
         </span>
         <span class="whose">
-          <Whose gpu={gpu} />
+          {gpu.reason ? <em title={gpu.reason}>{gpu.reason}</em> : gpu.job !== null && jobSignal(gpu.job)?.value.user}
         </span>
       </p>
     </article>
@@ -71,12 +71,6 @@ function mean(values: Float32Array): string {
   return known.length ? `${(known.reduce((a, b) => a + b, 0) / known.length).toFixed(0)} %` : "unknown";
 }
 
-function Whose({ gpu }: { gpu: GpuView }) {
-  if (gpu.job === null) return gpu.reason ? <em title={gpu.reason}>{gpu.reason}</em> : null;
-  const job = jobSignal(gpu.job)?.value;
-  return (
-    <a href={`/jobs/${gpu.job}`}>
-      {job ? job.name : `job ${gpu.job}`} <small>{job?.user}</small>
-    </a>
-  );
+function Whose({ job }: { job: number }) {
+  return <a href={`/jobs/${job}`}>{jobSignal(job)?.value.name ?? `job ${job}`}</a>;
 }

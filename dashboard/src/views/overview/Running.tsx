@@ -40,6 +40,7 @@ function Row({ id }: { id: number }) {
         <small>
           {id} · {job.user}
         </small>
+        {job.waste && <p class="waste">{job.waste.sentence}</p>}
       </th>
       <td data-label="GPUs">{job.gpu_indices.length ? job.gpu_indices.join(", ") : "none"}</td>
       <td class="progress">
