@@ -31,6 +31,7 @@ BENCHMARKS = {
     "training_speed": "images per second of the training project and of a straightforward loop",
     "training_accuracy": "what light and heavy augmentation are worth (needs DATA_DIR)",
     "gpu": "the training project on a GPU (needs one)",
+    "metrics": "samples that jobs report: taking in, reading, room on disk",
     "long_queue": "with 100,000 jobs queued",
     "idle": "what the daemon and its shims cost when nothing happens",
     "peers": "beside task-spooler, gflow and Slurm, where they are installed",

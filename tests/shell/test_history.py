@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.storing import NOW
+from trainforged.storage.blocks import BLOCKS
 from trainforged.storage.database import Database
 from trainforged.storage.history import DAY, KEPT, HistoryStore, KeptSpan, News, SeenGpu
 from trainforged.storage.history_schema import HISTORY
@@ -115,7 +116,7 @@ def test_a_forgotten_job_leaves_no_figures(tmp_path: Path) -> None:
 
 def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "metrics.db"
-    create = tuple(statement for statement in METRICS.create if statement not in HISTORY)
+    create = tuple(statement for statement in METRICS.create if statement not in (*HISTORY, *BLOCKS))
     first = Schema(version=1, application_id=METRICS.application_id, create=create)
     old = Database(path, first, durable=True)
     old.open()

@@ -82,8 +82,7 @@ class Daemon:
     async def live(self) -> None:
         """All of it."""
         async with contextlib.AsyncExitStack() as stack:
-            patience = float(self._settings.now.scheduling.patience)
-            self._opened = Opened(self._options.state_dir, patience, stack)
+            self._opened = Opened(self._options.state_dir, self._settings, stack)
             front = Front(self._options, self._settings.now)
             self._parts = Parts(self._options, self._settings, self._opened, self._tasks, front.door)
             loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainforged.core.state import State
 from trainforged.daemon.housekeeping import job_folders
+from trainforged.daemon.options import Settings
 from trainforged.daemon.reserve import Reserve
 from trainforged.storage.accounts import AccountStore
 from trainforged.storage.jobs import JobStore
@@ -19,10 +20,10 @@ log = logging.getLogger("trainforged")
 class Opened:
     """Closed by `stack`. Raises the errors of `storage.errors`."""
 
-    def __init__(self, state_dir: Path, patience: float, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, state_dir: Path, settings: Settings, stack: contextlib.AsyncExitStack) -> None:
         self.reserve = Reserve(state_dir)
         self.store = JobStore(state_dir / "trainforge.db")
-        self.metrics = MetricStore(state_dir / "metrics.db")
+        self.metrics = MetricStore(state_dir / "metrics.db", settings.metrics_room)
         self.reserve.spend_on(self.store.open)
         stack.callback(self.store.close)
         self.reserve.spend_on(self.metrics.open)
@@ -36,7 +37,7 @@ class Opened:
         self.state = State()
         self.state.outcomes = remembered.outcomes
         self.state.next_id = _above_strangers(state_dir, remembered.next_id)
-        self.state.patience = patience
+        self.state.patience = float(settings.now.scheduling.patience)
         if remembered.machine is not None:
             self.state.machine = remembered.machine
         self.state.restore(remembered.jobs, remembered.leases, remembered.devices)

@@ -48,6 +48,9 @@ class Settings:
     def output_limit(self) -> int:
         return int(self.now.limits.output)
 
+    def metrics_room(self) -> int:
+        return int(self.now.limits.metrics)
+
     def largest_file(self) -> int:
         return int(self.now.limits.file)
 

@@ -91,6 +91,14 @@ class Database:
             if free > total * LARGEST_GAP:
                 connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # execute frees one page only
 
+    def used(self) -> int:
+        """Bytes of the file that hold something."""
+        with self._reader() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+            return int((pages - free) * size)
+
     def size(self) -> int:
         """Bytes on disk of the file and what SQLite keeps beside it."""
         return sum(_size(file) for file in family(self.path))

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from trainforged.storage import blocks
+from trainforged.storage.blocks import BLOCK
 from trainforged.storage.progress import Tracked
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Report, Resumed, Stopping
 
@@ -87,18 +89,25 @@ class Ingestion:
             self._started.clear()
         refused: Counter[int] = Counter()
         for reading in readings:
+            whole: list[tuple[int, int, int]] = []
             connection.executemany(
                 "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._samples(connection, reading, refused),
+                self._samples(connection, reading, refused, whole),
             )
+            blocks.note(connection, whole)
             if reading.file == 0:
                 self._note_start(connection, reading)
             self._write_rest(connection, reading)
         return refused
 
     def _samples(
-        self, connection: sqlite3.Connection, reading: Reading, refused: Counter[int]
+        self,
+        connection: sqlite3.Connection,
+        reading: Reading,
+        refused: Counter[int],
+        whole: list[tuple[int, int, int]],
     ) -> Iterator[_Sample]:
+        """Adds to `whole` the blocks that become so."""
         job, attempt, rank = reading.job, reading.attempt, reading.rank
         for report in reading.reports:
             for name, value in report.metrics.items():
@@ -112,6 +121,8 @@ class Ingestion:
                     slot.has_nan = True
                 yield slot.series, attempt, slot.next, value, report.step, report.epoch, report.time
                 slot.next += 1
+                if slot.next % BLOCK == 0:
+                    whole.append((slot.series, attempt, slot.next // BLOCK - 1))
 
     def _find_slot(self, connection: sqlite3.Connection, key: _Key) -> _Slot | None:
         job, attempt, rank, name = key

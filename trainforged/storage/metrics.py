@@ -8,26 +8,29 @@ which are then read again; a damaged file is set aside, and everything is to be 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from trainforge.api import Series, Value
+from trainforged.storage import blocks
 from trainforged.storage.database import Database, family
 from trainforged.storage.errors import StorageDamaged, translated
 from trainforged.storage.history import HistoryStore
 from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.progress import Tracked
 from trainforged.storage.schema import METRICS
-from trainforged.storage.series import Reader, Start, shown
+from trainforged.storage.series import Key, Reader, Segment, Start, shown
 
 __all__ = ["MetricStore", "Note", "Place", "Reading"]
 
+MOST_KNOWN = 2000  # parts of attempts, of which is remembered what is shown
 SAMPLES_AT_ONCE = 20_000  # removed in one transaction, so that ingestion waits for a moment only
 
 _note = msgspec.json.Decoder(Note)
@@ -35,14 +38,17 @@ _tracked = msgspec.json.Decoder(Tracked)
 
 
 class MetricStore:
-    """The file at `path` (`<state folder>/metrics.db`), open between `open` and `close`.
+    """The file at `path` (`<state folder>/metrics.db`), open between `open` and `close`. `room`: bytes, above
+    which the oldest samples are thinned.
 
     May be used from several threads; one of them ingests.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, room: Callable[[], float] = lambda: math.inf) -> None:
         self._database = Database(path, METRICS, durable=False)
         self.history = HistoryStore(self._database)
+        self._room = room
+        self._known: dict[Key, Segment] = {}
         self._ingestion = Ingestion()
         self._changing = threading.Lock()
         self.set_aside: Path | None = None
@@ -73,6 +79,7 @@ class MetricStore:
                     if file.exists():
                         file.rename(aside.with_name(file.name.replace(path.name, aside.name, 1)))
             self._ingestion = Ingestion()
+            self._known.clear()
             self._database.open()
             self.set_aside = aside
         return aside
@@ -97,14 +104,23 @@ class MetricStore:
             for table in ("starts", "progress", "places", "notes"):
                 connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
             self._ingestion = Ingestion()
+            self._known.clear()  # numbers of series are given out again
         self.history.forget(job)
 
     def tidy(self) -> None:
-        """Remove forgotten samples, give back space; to be called now and then, from a thread."""
+        """Remove forgotten samples, thin the oldest where room is short, give back space; to be called now
+        and then, from a thread."""
         while self._remove_some_forgotten():
+            pass
+        while self._database.used() > self._room() and self._thin_some():
             pass
         self._database.give_back()
         self._database.checkpoint()
+
+    def _thin_some(self) -> bool:
+        """False when nothing is left that could be thinned."""
+        with self._database.write() as connection:
+            return bool(blocks.thin_oldest(connection))
 
     def _remove_some_forgotten(self) -> bool:
         """False when nothing is left of what was forgotten."""
@@ -116,7 +132,9 @@ class MetricStore:
             query = f"DELETE FROM samples WHERE series = ? AND (attempt, n) IN ({some})"
             removed = connection.execute(query, (*found, *found, SAMPLES_AT_ONCE)).rowcount
             if removed < SAMPLES_AT_ONCE:
+                connection.execute("DELETE FROM blocks WHERE series = ?", found)
                 connection.execute("DELETE FROM series WHERE id = ?", found)
+                self._known.clear()
         return True
 
     # ---- reading
@@ -157,6 +175,8 @@ class MetricStore:
     ) -> tuple[Series, ...]:
         """The series of these names (none: all), in order of name, as `series.Reader.read` says.
         `since` is in seconds since the epoch."""
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
         with self._database.read() as connection:
             starts = [
                 Start(*row)
@@ -166,7 +186,7 @@ class MetricStore:
                 "SELECT id, name, has_nan FROM series WHERE job = ? AND rank = ? ORDER BY name", (job, rank)
             ).fetchall()
             return tuple(
-                Reader(connection, series, bool(has_nan)).read(name, starts, since, points)
+                Reader(connection, series, bool(has_nan), self._known).read(name, starts, since, points)
                 for series, name, has_nan in rows
                 if not names or name in names
             )

@@ -6,6 +6,7 @@ here adds one to `version` and a migration from the version before.
 
 from __future__ import annotations
 
+from trainforged.storage.blocks import BLOCKS, add_blocks
 from trainforged.storage.history_schema import HISTORY, add_history
 from trainforged.storage.opening import Schema
 
@@ -53,7 +54,7 @@ JOBS = Schema(
 )
 
 METRICS = Schema(
-    version=2,
+    version=3,
     application_id=0x54464D31,  # "TFM1"
     create=(
         # A series without a job was forgotten: its samples go bit by bit.
@@ -98,6 +99,7 @@ METRICS = Schema(
             body TEXT NOT NULL)""",
         "CREATE INDEX notes_by_job ON notes (job)",
         *HISTORY,
+        *BLOCKS,
     ),
-    migrations={1: add_history},
+    migrations={1: add_history, 2: add_blocks},
 )

@@ -7,12 +7,15 @@ and its greatest value (and its first NaN), and the first and last sample stay.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from trainforge.api import Series, Value
+from trainforged.storage import blocks
+from trainforged.storage.blocks import BLOCK
 
 FEWEST_POINTS = 5  # first, last, and one bucket
 
@@ -40,15 +43,25 @@ class Segment(msgspec.Struct, frozen=True):
     condition: str = ""  # SQL, with `values`
     values: Values = {}
 
+    def __hash__(self) -> int:
+        return hash((self.attempt, self.first, self.last, self.condition))
+
     @property
     def length(self) -> int:
         return self.last - self.first + 1
 
 
-class Reader:
-    """One series, read inside one transaction."""
+Key = tuple[object, ...]  # series, all of an attempt, and what supersedes a part of it
 
-    def __init__(self, connection: sqlite3.Connection, series: int, has_nan: bool) -> None:
+
+class Reader:
+    """One series, read inside one transaction. `known` is kept between reads: which part of an attempt that
+    is over is shown takes a look at all of it, and stays the same until another attempt starts."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, series: int, has_nan: bool, known: dict[Key, Segment]
+    ) -> None:
+        self._known = known
         self._connection = connection
         self._series = series
         self._has_nan = has_nan
@@ -78,7 +91,10 @@ class Reader:
             segment = Segment(attempt, first, self._newest(attempt))
             condition, values = _visible(start for start in starts if start.attempt > attempt)
             if condition:
-                segment = self._visible_part(segment, condition, values)
+                key = (self._series, segment, condition, *values.values())
+                segment = self._known.get(key) or self._visible_part(segment, condition, values)
+                if since is None:
+                    self._known[key] = segment
             if segment.length > 0:
                 yield segment
 
@@ -117,9 +133,14 @@ class Reader:
         first, last, count = self._connection.execute(query, parameters).fetchone()
         if not count:
             return Segment(segment.attempt, 0, -1)
-        if last - first + 1 == count:
+        if last - first + 1 == count or self._count(Segment(segment.attempt, first, last)) == count:
             return Segment(segment.attempt, first, last)
         return Segment(segment.attempt, first, last, condition, values)
+
+    def _count(self, segment: Segment) -> int:
+        """Samples that are there; some of a long series may have been thinned out."""
+        query = f"SELECT count(*) FROM samples WHERE {_IN_SEGMENT}"
+        return int(self._connection.execute(query, self._values(segment)).fetchone()[0])
 
     # ---- which of too many
 
@@ -129,11 +150,38 @@ class Reader:
 
     def _chosen(self, segments: Sequence[Segment], total: int, points: int) -> list[Row]:
         each = 3 if self._has_nan else 2
-        width = -(-total // max(1, (points - 2) // each))
+        buckets = max(1, (points - 2) // each)
+        width = -(-total // buckets)
+        plain = not any(segment.condition for segment in segments)
+        if plain and width >= BLOCK and len(segments) <= buckets // 4:
+            return self._by_blocks(segments, total, buckets)
         chosen = set(self._ends(segments))
         for start in range(0, total, width):
             chosen.update(self._extremes(list(_cut(segments, start, start + width))))
         return sorted(chosen, key=lambda row: row[:2])
+
+    def _by_blocks(self, segments: Sequence[Segment], total: int, buckets: int) -> list[Row]:
+        """The same for many samples: buckets of whole blocks, the first and last of a segment cut."""
+        width = -(-total // (buckets - 2 * len(segments)) // BLOCK) * BLOCK
+        rows: list[Row] = []
+        for segment in segments:
+            found = blocks.extremes(
+                self._connection, self._series, segment.attempt, segment.first, segment.last, width
+            )
+            numbers = {n for bucket in found.values() for n in bucket.numbers}
+            if segment is segments[0]:
+                numbers.add(segment.first)
+            if segment is segments[-1]:
+                numbers.add(segment.last)
+            rows += self._numbered(segment.attempt, numbers)
+        return rows
+
+    def _numbered(self, attempt: int, numbers: Iterable[int]) -> list[Row]:
+        query = (
+            f"SELECT {_COLUMNS} FROM samples WHERE series = ? AND attempt = ? "
+            "AND n IN (SELECT value FROM json_each(?)) ORDER BY n"
+        )
+        return self._connection.execute(query, (self._series, attempt, json.dumps(list(numbers)))).fetchall()
 
     def _ends(self, segments: Sequence[Segment]) -> Iterator[Row]:
         first, last = segments[0], segments[-1]
