@@ -29,7 +29,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "trainforge": {"msgspec", "yaml"},
     "trainforged/core": {"msgspec"},
-    "tfctl": {"msgspec", "rich"},
+    "tfctl": {"msgspec", "rich", "pyarrow"},  # pyarrow where it is installed, for `metrics --parquet`
 }
 
 

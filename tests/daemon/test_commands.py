@@ -158,6 +158,12 @@ def test_metrics_are_listed_drawn_and_given_whole(daemon: RealDaemon, project: P
     drawn = daemon.tfctl("metrics", "@", "--plot").stdout
     assert "━━ loss 0.2" in drawn
     assert any("⠀" < character <= "⣿" for character in drawn)
+    rows = daemon.tfctl("metrics", "@", "--csv").stdout.splitlines()
+    assert [row.split(",")[5] for row in rows] == ["step", "1", "2", "3", "4", "5"]
+    assert rows[1].startswith("1,shapes,loss,0,1,1,")
+    daemon.tfctl("metrics", "@", "--parquet", "m.parquet")
+    assert (daemon.folder / "m.parquet").read_bytes()[:4] == b"PAR1"
+    assert daemon.tfctl("metrics", "@", "--csv", "--name", "none", check=False).returncode == 5
 
 
 def test_follow_shows_the_output_and_ends_with_the_job(daemon: RealDaemon, project: Path) -> None:

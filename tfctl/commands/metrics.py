@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfctl.failures import NO_SUCH_JOB, Failure
-from tfctl.output import coloured, print_json, styled, to_terminal
+from tfctl.output import coloured, print_json, styled, to_terminal, write_bytes
 from tfctl.render.chart import Curve, chart
-from tfctl.render.figures import metric
+from tfctl.render.figures import counted, metric
 from tfctl.render.plain import table
 from tfctl.render.settings import differences
 from tfctl.render.words import one_line
@@ -21,6 +23,7 @@ from trainforge.client.client import Client
 COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 96, 93))
 HEIGHT = 12
 LABEL = 40  # characters
+MOST_POINTS = 10_000  # of a series in one answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +31,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", action="append", default=[], metavar="M", help="only this series")
     parser.add_argument("--plot", action="store_true", help="draw the curves")
     parser.add_argument("--json", action="store_true", help="one JSON document, up to 10,000 points of each")
+    parser.add_argument(
+        "--csv", action="store_true", help="a row for each point, of all ranks, to standard output"
+    )
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="the same, into a file (needs pyarrow)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if not any(answer.series for answer in answers):
         wanted = f" called {', '.join(args.name)}" if args.name else ""
         raise Failure(f"no series{wanted} has been reported", NO_SUCH_JOB if args.name else 1)
+    if args.csv or args.parquet is not None:
+        return _export(jobs, answers, args)
     if args.plot:
         styled().write("\n".join(plots(jobs, answers)) + "\n")
     else:
@@ -45,10 +54,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], args: argparse.Namespace) -> int:
+    """Where both are asked for, both are given."""
+    from tfctl.render import export
+
+    if args.parquet is not None:
+        count = export.write_parquet(export.rows(jobs, answers), args.parquet)
+        print(f"{counted(count, 'row')} in {args.parquet}", file=sys.stderr)
+    if args.csv:
+        for part in export.as_csv(export.rows(jobs, answers)):
+            write_bytes(part)
+    thinned = [s.name for answer in answers for s in answer.series if len(s.value) >= MOST_POINTS * 0.9]
+    if thinned:
+        names = ", ".join(one_line(name, LABEL) for name in dict.fromkeys(thinned))
+        words = f"of {names} there may be more points: of each series about {MOST_POINTS} are given"
+        print(f"note: {words}, the least and greatest among them", file=sys.stderr)
+    return 0
+
+
 def _fetch(client: Client, args: argparse.Namespace) -> tuple[list[JobView], list[MetricsAnswer]]:
     ids = select(client, args.jobs)
-    points = 10_000 if args.json else 1000
-    return [client.job(i) for i in ids], [client.metrics(i, args.name, points=points) for i in ids]
+    whole = args.json or args.csv or args.parquet is not None
+    points = MOST_POINTS if whole else 1000
+    answers = [client.metrics(i, args.name, points=points) for i in ids]
+    if args.csv or args.parquet is not None:
+        for answer in tuple(answers):
+            others = [rank for rank in answer.ranks if rank != answer.rank]
+            answers += [client.metrics(answer.job, args.name, points=points, rank=rank) for rank in others]
+    return [client.job(i) for i in ids], answers
 
 
 def _table(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer]) -> str:

@@ -216,10 +216,17 @@ class Client:
             stream.close()
 
     def metrics(
-        self, job: int, names: Iterable[str] = (), *, since: float | None = None, points: int = 1000
+        self,
+        job: int,
+        names: Iterable[str] = (),
+        *,
+        since: float | None = None,
+        points: int = 1000,
+        rank: int | None = None,
     ) -> MetricsAnswer:
-        """Reported series (no names: all), downsampled to `points`, from `since` (s since the epoch) on."""
-        query = {"name": list(names), "since": since, "points": points}
+        """Reported series (no names: all), downsampled to `points`, from `since` (s since the epoch) on, of
+        one rank (None: the first)."""
+        query = {"name": list(names), "since": since, "points": points, "rank": rank}
         return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), MetricsAnswer)
 
     def compare(self, jobs: Sequence[int]) -> Comparison:
