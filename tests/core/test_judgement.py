@@ -141,6 +141,8 @@ def test_the_gpu_at_fault_is_the_failing_ranks() -> None:
          f"rank 0 was killed by signal 6 (SIGABRT): {WATCHDOG}"),
         ({"signal": 9, "oom_kills": 2},
          "was killed by the kernel: the machine, or the job's limit, had no memory left"),
+        ({"exit_code": 137, "oom_kills": 1},
+         "a child of it was killed by the kernel: the machine, or the job's limit, had no memory left"),
         ({"signal": 9, "oom_log": "the limit of its memory was reached (process 7, python3, 1.00 GiB)"},
          "was killed by the kernel: the limit of its memory was reached (process 7, python3, 1.00 GiB)"),
         ({"signal": 9, "oom_elsewhere": 2},

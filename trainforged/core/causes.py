@@ -86,7 +86,7 @@ def _elsewhere(rank: RankEnd | None, end: AttemptEnd, said: str) -> EndReason:
 def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> str:
     killed = rank.signal if rank is not None else end.signal
     if _killed_by_kernel(killed, end, said):
-        who = where if killed else f"a child of {where}"
+        who = where if killed else f"a child of {where or 'it '}"
         why = end.oom_log or "the machine, or the job's limit, had no memory left"
         return f"{who}was killed by the kernel: {why}"
     if killed == signal.SIGKILL and end.oom_elsewhere:

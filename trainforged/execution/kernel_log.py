@@ -48,9 +48,13 @@ def told(messages: Iterator[str], token: str, pids: frozenset[int]) -> str | Non
             why = "the limit of its memory was reached" if limit else "the machine had no memory left"
             found = f"{why} (process {victim}, {match['task']})"
         elif (match := _SIZE.search(text)) and match["pid"] == victim and found is not None:
-            found = f"{found.removesuffix(')')}, {int(match['size']) / 2**20:.2f} GiB)"
+            found = f"{found.removesuffix(')')}, {_size(int(match['size']))})"
             victim = ""
     return found
+
+
+def _size(kibibytes: int) -> str:
+    return f"{kibibytes / 2**20:.2f} GiB" if kibibytes >= 2**20 else f"{kibibytes >> 10} MiB"
 
 
 def _records(path: str) -> Iterator[tuple[float, str]]:
