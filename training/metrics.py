@@ -161,17 +161,21 @@ def has_tensorboard() -> bool:
 
 
 class Board:
-    """TensorBoard's files in the folder `tensorboard`, written by the first rank. A run that goes on takes
-    back what was written beyond the step it goes on from."""
+    """TensorBoard's files in the folder `tensorboard`, where they are wanted of this rank. A run that goes on
+    takes back what was written beyond the step it goes on from."""
 
-    def __init__(self, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, step: int, wanted: bool) -> None:
+        self.writer = None
+        if wanted:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter("tensorboard", purge_step=step + 1)
+            self.writer = SummaryWriter("tensorboard", purge_step=step + 1)
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            self.writer.add_scalar(name, value, step)
+        if self.writer:
+            for name, value in metrics.items():
+                self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self.writer.close()
+        if self.writer:
+            self.writer.close()

@@ -43,6 +43,10 @@ class Ranks:
         return bool(self.device.type == "cuda")
 
     @property
+    def device_name(self) -> str:
+        return str(torch.cuda.get_device_name(self.device)) if self.on_gpu else "CPU"
+
+    @property
     def has_bf16(self) -> bool:
         """Whether the device itself computes bfloat16: emulated, it is slower than float32."""
         if self.on_gpu:

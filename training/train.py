@@ -58,7 +58,6 @@ class Trainer:
         self.saved = (0, 0)  # the step and epoch of the last checkpoint
         self.stop_every = 10 if ranks.on_gpu else 1  # steps: on the CPU they are long
         self.times = [Times()] * ranks.count  # of each rank, in this epoch
-        self.board: Board | None = None
 
     def resume(self) -> int:
         """Go to the newest checkpoint, if there is one; returns the size of its batches, else 0."""
@@ -77,19 +76,18 @@ class Trainer:
         """What will run, for the head of the log."""
         ranks, progress = self.ranks, self.progress
         size = sum(weight.numel() for weight in self.model.parameters())
-        device = torch.cuda.get_device_name(ranks.device) if ranks.on_gpu else "CPU"
         return (
             f"{self.settings.table()}\n{progress.identity}\n"
             f"{size / 1e6:.2f} M weights, {len(self.source)} training and {len(self.test)} test images, "
-            f"{progress.steps_per_epoch} steps per epoch, {ranks.count} × {device}"
+            f"{progress.steps_per_epoch} steps per epoch, {ranks.count} × {ranks.device_name}"
         )
 
     def run(self) -> None:
         """Train to the end, or until asked to stop; either way the last step is saved."""
         self.progress.batch_size = self.settings.batch_size
+        self.board = Board(self.progress.step, self.settings.tensorboard and self.ranks.first)
         if self.ranks.first:
             keep_record(self.checkpointer.directory, self.settings, self.progress.identity)
-            self.board = Board(self.progress.step) if self.settings.tensorboard else None
         while self.progress.epoch < self.settings.epochs and not self.out_of_steps:
             scores = self.evaluate() if self.train_epoch() else None
             if scores is None:
@@ -98,8 +96,7 @@ class Trainer:
             self.end_epoch(scores)
         self.save()
         self.checkpointer.close()
-        if self.board:
-            self.board.close()
+        self.board.close()
 
     def train_epoch(self) -> bool:
         """Train to the end of this epoch, or of the steps; False when asked to stop before."""
@@ -233,13 +230,8 @@ class Trainer:
         self.report(lr=self.rate, **measured.named())
 
     def report(self, **metrics: float) -> None:
-        settings, progress = self.settings, self.progress
-        steps = progress.steps_at_end(settings.epochs)
-        steps = min(steps, settings.max_steps or steps)
-        place = {"step": progress.step, "steps": steps, "epoch": progress.epoch, "epochs": settings.epochs}
-        trainforge.report(**place, **metrics)
-        if self.board:
-            self.board.add(progress.step, metrics)
+        trainforge.report(**self.progress.place(self.settings), **metrics)
+        self.board.add(self.progress.step, metrics)
 
     def save(self, metric: float | None = None) -> None:
         """Save this step, unless it is. All ranks come here together. The best by `metric` is kept."""
@@ -279,10 +271,8 @@ def prepare(ranks: Ranks) -> Trainer:
     read = partial(read, workers=workers_needed(dataset, ranks), fits=fits)
     trainer = Trainer(read(), model, dataset, ranks)
     trainer.settings = read(kept_batch=trainer.resume())
-    if len(dataset.train) < trainer.settings.batch_size:
-        raise DataError(
-            f"BATCH_SIZE: {trainer.settings.batch_size} is more than the {len(dataset.train)} images"
-        )
+    if len(dataset.train) < (size := trainer.settings.batch_size):
+        raise DataError(f"BATCH_SIZE: {size} is more than the {len(dataset.train)} images")
     return trainer
 
 

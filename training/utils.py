@@ -46,6 +46,12 @@ class Progress:
         """The number of the last step of the last epoch."""
         return self.step + self.steps_left + (epochs - self.epoch - 1) * self.steps_per_epoch
 
+    def place(self, settings: Settings) -> dict[str, int]:
+        """Where the run is and where it will end, in the words of a report."""
+        steps = self.steps_at_end(settings.epochs)
+        steps = min(steps, settings.max_steps or steps)
+        return {"step": self.step, "steps": steps, "epoch": self.epoch, "epochs": settings.epochs}
+
     def next_epoch(self) -> None:
         self.epoch, self.position, self.seconds, self.scores = self.epoch + 1, 0, 0.0, Scores()
 
