@@ -169,6 +169,16 @@ def test_what_was_ordered_is_not_lost(book: Book, reason: EndReason) -> None:
     assert book.report().lost_seconds == 0
 
 
+def test_an_attempt_that_is_over_before_anybody_looks_is_counted(book: Book) -> None:
+    book.spend(10)
+    short = held(lease(at=book.now))
+    book.ledger.open(short)
+    book.now += 3
+    book.end(EndReason.SUCCEEDED)
+    (job,) = book.report().jobs
+    assert (job.gpu_seconds, job.unmeasured_seconds, job.mean_utilization) == (6.0, 6.0, None)
+
+
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "accounts.db").write_bytes(b"not a database" * 1000)
     store = AccountStore(tmp_path / "accounts.db").open()
@@ -279,7 +289,7 @@ def test_the_real_daemon_counts_and_points_out(
     start_daemon: Callable[..., RealDaemon], tmp_path: Path
 ) -> None:
     config = tmp_path / "trainforged.yaml"
-    config.write_text("waste: {below: 100, after: 3s}\n")  # simulated GPUs are never idle
+    config.write_text("waste: {below: 100, after: 6s}\n")  # simulated GPUs are never idle
     daemon = start_daemon(2, "--config", str(config))
     job = daemon.command("sh", "-c", "while [ ! -e finish ]; do sleep 0.05; done", resources={"gpu": 2}).id
 
@@ -291,7 +301,8 @@ def test_the_real_daemon_counts_and_points_out(
     wait_until(sentence, "waste to be noticed")
     daemon.stop()
     daemon.start()
-    assert (sentence() or "").startswith("holds GPU 0, 1 and has used ")
+    found = wait_until(sentence, "it to be known after the restart")
+    assert found.startswith("holds GPU 0, 1 and has used ")
     (daemon.folder / "finish").touch()
     daemon.wait_for(job)
     assert sentence() is None
@@ -301,6 +312,21 @@ def test_the_real_daemon_counts_and_points_out(
     (account,) = answer["jobs"]
     assert (account["job"], account["gpus"], account["running"]) == (job, 2, False)
     assert account["gpu_seconds"] >= account["busy_seconds"] > 0
-    assert account["gpu_seconds"] > 2 * 3
+    assert account["gpu_seconds"] > 2 * 6
     assert "PROJECT" in daemon.tfctl("report").stdout
     assert daemon.tfctl("report", "--since", "yesterday", check=False).returncode == 2
+
+
+def test_jobs_of_a_moment_are_counted_too(daemon: RealDaemon) -> None:
+    for _ in range(3):
+        daemon.wait_for(daemon.command("true", resources={"gpu": 1}).id)
+
+    def counted() -> bool:
+        jobs = json.loads(daemon.tfctl("report", "--json").stdout)["jobs"]
+        return sorted(one["job"] for one in jobs if one["gpu_seconds"] > 0 and not one["running"]) == [
+            1,
+            2,
+            3,
+        ]
+
+    wait_until(counted, "three accounts")

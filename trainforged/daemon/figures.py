@@ -19,6 +19,9 @@ COUNTED = (  # there from the start, so that a rate of them is one from the firs
 )  # fmt: skip
 
 
+FIRST_START = "attempt 1 started"
+
+
 class FigureBook:
     """`waste` says of a job whether it wastes GPUs, `notices` how many letters wait. On the event loop."""
 
@@ -43,7 +46,7 @@ class FigureBook:
         for event in events:
             self._events[event.type] += 1
             job = self._state.jobs.get(event.job) if event.job is not None else None
-            if event.type == "attempt_started" and job is not None and job.attempt == 1:
+            if event.type == "attempt_started" and job is not None and event.message == FIRST_START:
                 begin = job.schedule.begin.timestamp() if job.schedule.begin is not None else 0.0
                 self._starts += 1
                 self._waited += max(0.0, event.time.timestamp() - max(job.submitted_at, begin))

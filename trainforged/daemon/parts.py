@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ from trainforged.storage.records import RecordReader
 from trainforged.storage.tensorboard import EventFollower
 from trainforged.web.door import Door
 from trainforged.web.live import Live
+
+log = logging.getLogger(__name__)
 
 
 class Parts:
@@ -175,10 +178,13 @@ class Parts:
         )
 
     def _publish(self, events: Sequence[EventView]) -> None:
+        """What has happened is on the disk; whoever listens must not stop what comes after."""
         self.live.publish(events)
-        self.figures.hear(events)
-        self.accounts.hear(events)
-        self.notices.hear(events)
+        for hear in (self.figures.hear, self.accounts.hear, self.notices.hear):
+            try:
+                hear(events)
+            except Exception:
+                log.exception("what has happened was not heard")
 
     def _sign(self, job: int, attempt: int, signs: int) -> None:
         self.hangs.sign(job, attempt, signs)

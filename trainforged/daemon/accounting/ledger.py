@@ -60,6 +60,10 @@ class Ledger:
         present = {(one.lease.job, one.lease.attempt) for one in held}
         return [account for key, account in self.accounts.items() if key not in present]
 
+    def open(self, one: Held) -> None:
+        """An attempt has started: it has an account from its grant on."""
+        self._account(one.lease.granted_at, one)
+
     def checkpoint(self, job: int, now: float) -> None:
         """The job has saved one."""
         for account in self.accounts.values():
@@ -100,6 +104,7 @@ class Ledger:
 
     def _enter(self, now: float, one: Held) -> None:
         account = self._account(now, one)
+        account.gpu_memory = one.gpu_memory or account.gpu_memory
         seconds = now - account.seen_at
         self._hold(account, now)
         if not 0 < seconds <= LONGEST_LOOK:

@@ -1,6 +1,6 @@
 """When a GPU counts as wasted: its use over the whole of the last while is below a few per cent. Pure.
 
-The while is divided into slots, of which nearly all must have been seen: after a start, or a time in which
+The while is divided into slots, of which most must have been seen: after a start, or a time in which
 the daemon was away, nobody is accused.
 """
 
@@ -13,7 +13,7 @@ from trainforged.daemon.views import moment
 from trainforged.storage.accounts import Account, Window
 
 SLOTS = 30
-LEAST_SEEN = 27
+LEAST_SEEN = 20
 
 
 def add(window: Window, slot: int, percent: float) -> None:
@@ -38,6 +38,8 @@ def mean(window: Window, slot: int) -> float | None:
 def judge(account: Account, now: float, after: float, below: float) -> None:
     """Keep `account.low`: the GPUs that are wasted, each since when. A GPU whose use is not known now
     stays as it was."""
+    if now - account.granted_at < after:
+        return
     slot = int(now / (after / SLOTS))
     for uuid, window in account.windows.items():
         percent = mean(window, slot)

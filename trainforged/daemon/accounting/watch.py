@@ -22,6 +22,7 @@ from trainforged.storage.errors import StorageError
 log = logging.getLogger(__name__)
 
 EVERY = 5.0  # seconds between two looks at most
+LOOKS = 4  # at least, in each slot of a window
 WRITE_EVERY = 30.0
 TIDY_EVERY = 24 * HOUR
 
@@ -62,7 +63,7 @@ class AccountWatch:
         try:
             while True:
                 await self._look()
-                await asyncio.sleep(min(EVERY, self._ledger.after / SLOTS))
+                await asyncio.sleep(min(EVERY, self._ledger.after / SLOTS / LOOKS))
         finally:
             with contextlib.suppress(StorageError):
                 self._store.write(
@@ -70,10 +71,17 @@ class AccountWatch:
                 )
 
     def hear(self, events: Sequence[EventView]) -> None:
-        """What has happened: a checkpoint is what a crash does not throw away."""
+        """What has happened: an attempt may be over before the next look, and a checkpoint is what a crash
+        does not throw away."""
+        state = self._engine.state
         for event in events:
-            if event.type == "checkpoint_saved" and event.job is not None:
+            if event.job is None:
+                continue
+            if event.type == "checkpoint_saved":
                 self._ledger.checkpoint(event.job, event.time.timestamp())
+            lease = state.leases.get(event.job) if event.type == "attempt_started" else None
+            if lease is not None and lease.gpus and event.job in state.jobs:
+                self._ledger.open(Held(lease=lease, job=state.jobs[event.job]))
 
     def waste(self, job: int) -> Waste | None:
         """What the job wastes now."""
