@@ -24,7 +24,7 @@ from tfctl.render.words import reason
 from tfctl.top.control import View
 from tfctl.top.frame import Size, frame
 from tfctl.top.known import CurvesSeen, GpusSeen
-from trainforge.api import GpuList, JobProgress, JobView, MetricsAnswer, Progress, Series
+from trainforge.api import GpuList, JobProgress, JobView, MetricsAnswer, Progress, Series, Waste
 from trainforge.states import JobState
 
 LARGE: dict[str, float | None] = {"loss": 12345.6}
@@ -96,6 +96,13 @@ def test_progress_of_the_stream_is_shown_and_the_clock_goes_on() -> None:
     assert "199/200  0.1000" in "\n".join(screen(found))
     later = frame(found, View(), Size(120, 24), NOW._replace(ticks=NOW.ticks + 5))
     assert any("1:05" in span.text for line in later for span in line)
+
+
+def test_a_job_that_wastes_its_gpus_says_so_beside_its_progress() -> None:
+    waste = Waste(since=TODAY, mean_utilization=0.4, sentence="has used 0.4 % of GPU 1 for 31 min")
+    lines = screen(known(training(1, waste=waste), training(2)))
+    assert waste.sentence in "\n".join(lines)
+    assert "50/200" in "\n".join(lines)  # the other one
 
 
 def test_only_jobs_that_ended_lately_stay() -> None:

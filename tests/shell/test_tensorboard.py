@@ -158,6 +158,20 @@ def test_what_torchs_writer_writes_is_shown(scene: Scene) -> None:
     assert set(shown) == {"train/loss", "acc", "both_a/both", "both_b/both"}
 
 
+def test_what_tensorboardx_writes_is_shown(scene: Scene) -> None:
+    tensorboardx = pytest.importorskip("tensorboardX")
+    live = scene.attempt()
+    writer = tensorboardx.SummaryWriter(str(scene.project / "runs"))
+    for step in range(1, 6):
+        writer.add_scalar("train/loss", 1 / step, step)
+    writer.add_scalars("both", {"a": 1.0}, 7)
+    writer.close()
+    scene.look(live)
+    shown = scene.series()
+    assert [step for step, _ in shown["train/loss"]] == [1, 2, 3, 4, 5]
+    assert shown["both/a/both"] == [(7, 1.0)]
+
+
 # ---------------------------------------------------------------- growth, restarts, damage
 
 

@@ -12,7 +12,7 @@ from tfctl.top.known import Known
 from tfctl.top.panes.fields import ACCURACIES, LOSSES, RATES, VALIDATED, Field, Fields, fields_for
 from tfctl.top.panes.listing import counted, mark, name, window
 from tfctl.top.spans import BAD, MUTED, WARNING, Column, Line, Span, clean, exactly, heading, row
-from trainforge.api import JobView
+from trainforge.api import JobView, Progress
 from trainforge.states import JobState
 
 SHOWN = frozenset((*LOSSES, *ACCURACIES, *VALIDATED, *RATES))
@@ -76,8 +76,7 @@ def _middle(job: JobView, known: Known, fields: Fields, now: float) -> Line:
     """The bar and the figures; of a job that has none, words in their place."""
     progress = job.progress
     if job.waste is not None and job.state is JobState.RUNNING:
-        drawn = bar(progress.fraction, fields.bar) if progress is not None else ()
-        return exactly((*drawn, Span(f" {clean(job.waste.sentence)}", WARNING)), fields.middle)
+        return _wasting(clean(job.waste.sentence), progress, fields)
     if job.state is not JobState.RUNNING:
         words = clean(job.why) if job.state.ended else f"{job.state}: {clean(job.why)}"
         return exactly((Span(words, STYLES[job.state]),), fields.middle)
@@ -89,6 +88,14 @@ def _middle(job: JobView, known: Known, fields: Fields, now: float) -> Line:
         return exactly((*drawn, Span(words)), fields.middle)
     cells = [_figure(field.cell(job, known, now)) for field in fields.figures]
     return (*drawn, Span(" "), *row([field.column for field in fields.figures], cells))
+
+
+def _wasting(sentence: str, progress: Progress | None, fields: Fields) -> Line:
+    """Comes before the figures, and before the bar where there is no room for both."""
+    words = Span(sentence, WARNING)
+    if progress is None or fields.bar + 1 + len(sentence) > fields.middle:
+        return exactly((words,), fields.middle)
+    return exactly((*bar(progress.fraction, fields.bar), Span(" "), words), fields.middle)
 
 
 def _figure(text: str) -> Span:

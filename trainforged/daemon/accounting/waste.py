@@ -60,7 +60,7 @@ def waste(account: Account, now: float, after: float, indices: Sequence[tuple[st
     percent = sum(known) / len(known) if known else 0.0
     since = min(account.low[uuid] for uuid, _ in low)
     which = ", ".join(str(index) for _, index in low)
-    sentence = f"holds GPU {which} and has used {percent:.1f} % of it for {_span(now - since)}"
+    sentence = f"has used {percent:.1f} % of GPU {which} for {_span(now - since)}"
     return Waste(since=moment(since), mean_utilization=round(percent, 2), sentence=sentence)
 
 
