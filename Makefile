@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs a real distributed training through the real daemon
-# make test   sets everything up and runs all tests
+# make test   sets everything up and runs all tests, but those that take minutes
+# make slow-test  runs those
 # make lint   ruff and mypy --strict
 # make page   builds the web page anew
 # make bench  the README's figures
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: demo test lint page bench torture histories clean set-up
+.PHONY: demo test slow-test lint page bench torture histories clean set-up
 
 set-up: $(STAMP)
 
@@ -29,6 +30,9 @@ demo: set-up
 test: set-up
 	sh tests/prepare
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4
+
+slow-test: set-up
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 4
 
 lint: set-up
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ env:
   MAX_STEPS: 6
   CHECKPOINT_INTERVAL: 1 step
   REPORT_INTERVAL: 1
-  TENSORBOARD: false
+  TENSORBOARD: true
 """
 # Memory gets scarce after three steps, on one of the GPUs: from then on it holds four images.
 SMALL_GPU = """\
@@ -77,7 +77,8 @@ def test_the_next_attempt_takes_half_as_many_images_at_once(daemon: RealDaemon) 
         assert second.resumed_from is not None
         assert int(second.resumed_from[-1]) in (SAVED - 1, SAVED), "the last save may not have been whole yet"
         (series,) = client.metrics(1, ["loss"]).series
-        assert series.step == tuple(range(1, STEPS + 1)), "one unbroken curve"
+        assert series.step == tuple(range(1, STEPS + 1)), "one unbroken curve, beside TensorBoard's files"
+        assert [*(daemon.state_dir / "jobs" / "1" / "project" / "tensorboard").glob("events.*")]
 
     before, after = (daemon.tfctl("logs", "1", "--attempt", number).stdout for number in ("1", "2"))
     said = "rank 1: out of memory with 8 images at once: 4 in the next attempt, in twice the parts"

@@ -54,6 +54,8 @@ def test_the_showcase_is_resnet_50(project: Path) -> None:
 
 
 def test_more_gpus_need_no_other_change(project: Path) -> None:
+    resources = job(project).resources
+    assert (resources.cpu, resources.memory) == (None, None), "each would be a limit for one GPU"
     env = job(project).environment.env
     assert [Settings.read(env, ranks=ranks).learning_rate for ranks in (1, 8)] == [0.1, 0.8]
 
