@@ -87,7 +87,7 @@ def test_what_jobs_say(client: Client, daemon: Daemon) -> None:
     assert b"".join(client.logs(1, attempt="all", rank=0, tail=1)) == b"\xff"
     metrics = client.metrics(1, ["loss", "lr"], since=1.5, points=10)
     assert [series.name for series in metrics.series] == ["loss", "lr"]
-    assert metrics.series[0].value == (0.5, None)
+    assert metrics.series[0].value == (0.5, "NaN")
     assert [series.name for series in client.metrics(1).series] == ["loss", "accuracy"]
 
 
@@ -200,16 +200,38 @@ def test_nobody_is_there(tmp_path: Path) -> None:
         next(Client(tmp_path / "none.sock").watch(reconnect=False))
 
 
+def test_more_than_jobs_as_they_are(client: Client) -> None:
+    job = client.submit(request("seen")).id
+    insight = client.insight
+    assert insight.incident(job).last_metrics == {"loss": "NaN"}
+    assert insight.spec(job).workdir == "/w"
+    assert insight.differences(job).with_ is None
+    assert insight.differences(job, 7).with_ == 7
+    assert insight.checkpoints(job).checkpoints == ()
+    assert [line.text for line in insight.search(job, "error", rank=0).lines] == ["error"]
+    assert insight.history(job, since=5.0).times == ()
+    assert [job.id for job in insight.compare([job]).jobs] == [job]
+    assert insight.gpus_history(since=5.0, until=7.0).to == 7.0
+    assert insight.gpus_timeline(since=5.0).from_ == 5.0
+    with pytest.raises(ApiError) as missing:
+        insight.incident(99)
+    assert missing.value.code == ErrorCode.NO_SUCH_JOB
+
+
 def test_every_route_has_a_method(client: Client, daemon: Daemon) -> None:
-    """Each method is called above or here; together they reach every route of the table."""
+    """Each method is called above or here; together they reach every route of the table, but those of a
+    browser."""
     test_jobs_from_submission_to_removal(client, daemon)
     test_the_machine(client)
-    client.submit(request("last"))
-    list(client.logs(5))
-    client.report("1d")
-    client.metrics(5)
+    test_more_than_jobs_as_they_are(client)
+    client.report()
+    with pytest.raises(ApiError, match="there is no web page: it is off"):
+        client.sign_in()
+    last = client.submit(request("last")).id
+    list(client.logs(last))
+    client.metrics(last)
     client.jobs()
-    list(client.events(job=5))
+    list(client.events(job=last))
     list(client.events())
     client.upload([FileEntry(path="f", sha256=hashlib.sha256(b"").hexdigest())], lambda _: io.BytesIO())
 
@@ -218,4 +240,5 @@ def test_every_route_has_a_method(client: Client, daemon: Daemon) -> None:
     assert daemon.serving is not None
     counted = daemon.serving._runner.app[CONTEXT].requests
     reached = {(method, route) for (method, route, status) in counted if status < 300}
-    assert reached == {(route.method, route.path) for route in TABLE}
+    browsers = {("POST", "/v1/sign-in"), ("GET", "/v1/session"), ("POST", "/v1/sign-out")}
+    assert reached == {(route.method, route.path) for route in TABLE} - browsers

@@ -99,7 +99,7 @@ def test_output_is_searched_by_line(daemon: RealDaemon) -> None:
 
 def test_of_a_job_that_is_not_there_nothing_is_seen(daemon: RealDaemon) -> None:
     with daemon.client() as client, pytest.raises(ApiError) as refused:
-        client.compare([77])
+        client.insight.compare([77])
     assert refused.value.code == "no_such_job"
     done = daemon.tfctl("compare", "77", "78", check=False)
     assert done.returncode == 5

@@ -76,7 +76,7 @@ def test_a_cancelled_job_leaves_no_process_whatever_it_forked(daemon: RealDaemon
     (daemon.folder / "six.py").write_text(SIX_KINDS)
     job = daemon.command("python3", "six.py", recovery={"grace": 0.3})
     wait_until((daemon.folder / "ready").exists, "its children")
-    assert len(daemon.processes()) >= 7
+    wait_until(lambda: len(daemon.processes()) >= 7, "what they forked")
     daemon.tfctl("cancel", str(job.id))
     ended = daemon.wait_for(job.id)
     assert ended.state is JobState.CANCELLED

@@ -286,6 +286,7 @@ class FakeService:
                 "busy_seconds",
                 "idle_seconds",
                 "unmeasured_seconds",
+                "free_seconds",
                 "lost_seconds",
                 "won_seconds",
             ),

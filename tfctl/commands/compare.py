@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    compared = with_daemon(args, lambda client: client.compare(select(client, args.jobs)))
+    compared = with_daemon(args, lambda client: client.insight.compare(select(client, args.jobs)))
     if args.json:
         print_json(compared)
     else:

@@ -68,9 +68,10 @@ from trainforge.states import JobState
 __all__ = ["ApiError", "Client", "NoDaemon"]
 
 if TYPE_CHECKING:
-    from trainforge.api.page import Comparison, SignInAnswer
+    from trainforge.api.page import SignInAnswer
     from trainforge.api.report import ReportAnswer
     from trainforge.client.events import EventStream
+    from trainforge.client.insight import Insight
 
 T = TypeVar("T")
 SILENCE = 45.0  # seconds: three heartbeats of an event stream
@@ -229,11 +230,12 @@ class Client:
         query = {"name": list(names), "since": since, "points": points, "rank": rank}
         return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), MetricsAnswer)
 
-    def compare(self, jobs: Sequence[int]) -> Comparison:
-        """The settings in which the jobs differ, and the last and best values of their series."""
-        from trainforge.api.page import Comparison
+    @property
+    def insight(self) -> Insight:
+        """Why jobs are where they are, over time, side by side."""
+        from trainforge.client.insight import Insight
 
-        return self._ask("GET", _target("/v1/compare", {"jobs": list(jobs)}), Comparison)
+        return Insight(self._read)
 
     def events(
         self,
@@ -335,6 +337,9 @@ class Client:
         return self._checked(self._transport.ask(Request("GET", "/metrics"))).body.decode()
 
     # ------------------------------------------------------------ how
+
+    def _read(self, path: str, query: dict[str, Any], type: type[T]) -> T:
+        return self._ask("GET", _target(path, query), type)
 
     def _ask(
         self,
