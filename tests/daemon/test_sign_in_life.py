@@ -42,6 +42,21 @@ def test_a_session_and_its_stream_go_on_after_a_restart(start_daemon: Start) -> 
     assert browser.ask("GET", "/v1/status").status == 200
 
 
+def test_signing_out_ends_the_streams_of_the_session(start_daemon: Start) -> None:
+    daemon = start_daemon(1, "--web", "127.0.0.1:0")
+    browser, other = Browser(daemon).sign_in(), Browser(daemon).sign_in()
+    with browser.events() as stream, other.events() as others:
+        for reader in (stream, others):
+            assert b"200 OK" in reader.recv(65536)
+        assert browser.ask("POST", "/v1/sign-out").status == 204
+        while stream.recv(65536):
+            pass
+        daemon.command("true", hold=True)
+        seen = b""
+        while b"job_submitted" not in seen:
+            seen += others.recv(65536)
+
+
 def test_a_port_that_is_taken_costs_the_page_alone(start_daemon: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

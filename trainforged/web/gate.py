@@ -44,13 +44,15 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         _check_sender(request)
         _check_origin(request)
-        if request.path != SIGN_IN:
-            _check_session(request)
+        if request.path == SIGN_IN:
+            return await handler(request)
+        session = _session(request)
     except ApiProblem as problem:
         if problem.code is ErrorCode.NOT_SIGNED_IN and not is_api(request.path):
             return signed_out()
         return refusal(request, problem)
-    return await handler(request)
+    with door_of(request).belonging(session):
+        return await handler(request)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -122,12 +124,14 @@ def _is_link(request: web.Request) -> bool:
     )
 
 
-def _check_session(request: web.Request) -> None:
+def _session(request: web.Request) -> str:
+    """The token of the session that the request belongs to; until when goes with the request."""
     cookie = token(request)
     expires = door_of(request).sessions.expiry(cookie) if cookie is not None else None
-    if expires is None:
+    if cookie is None or expires is None:
         raise ApiProblem(ErrorCode.NOT_SIGNED_IN, "not signed in: tfctl dashboard opens the page")
     request[EXPIRES] = expires
+    return cookie
 
 
 def _forbidden(why: str) -> ApiProblem:

@@ -49,4 +49,4 @@ async def sign_out(call: Call[None, None]) -> None:
     secret = token(call.request)
     assert call.context.door is not None, "a session came through it"
     assert secret is not None, "a session has a cookie"
-    call.context.door.sessions.close(secret)
+    call.context.door.sign_out(secret)
