@@ -181,6 +181,23 @@ def test_an_optimizer_waits_with_its_step_until_its_state_is_copied(
     assert training.optimizer.state_dict()["state"][0]["step"] == 2
 
 
+def test_an_optimizer_of_others_is_copied_at_once(attempt: Attempt) -> None:
+    class Own(torch.optim.SGD):
+        """Whatever it does, and whenever."""
+
+    weight = torch.nn.Parameter(torch.ones(1000))
+    optimizer = Own([weight], lr=0.1, momentum=0.9)
+    weight.sum().backward()
+    optimizer.step()
+    ckpt = Checkpointer(optimizer=optimizer)
+    expected = optimizer.state[weight]["momentum_buffer"].clone()
+    ckpt.save(1)
+    optimizer.state[weight]["momentum_buffer"].zero_()
+    ckpt.close()
+    state = torch.load(folder(attempt, 1) / "state.pt", weights_only=False)["objects"]["optimizer"]
+    assert torch.equal(state["state"][0]["momentum_buffer"], expected)
+
+
 def test_a_state_that_something_else_changed_meanwhile_is_not_written(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,13 +31,16 @@ class Parts:
         }
 
     def optimizers(self) -> dict[str, Any]:
-        """Those of torch itself, of which is known that nothing but `step()` changes their states."""
+        """Those of torch itself, of which is known that nothing but `step()` changes their states, and that
+        it calls hooks before (since torch 2.0)."""
         import torch
 
         return {
             name: part
             for name, part in self._objects.items()
-            if isinstance(part, torch.optim.Optimizer) and type(part).__module__.startswith("torch.optim.")
+            if isinstance(part, torch.optim.Optimizer)
+            and type(part).__module__.startswith("torch.optim.")
+            and hasattr(part, "register_step_pre_hook")
         }
 
     def generator_states(self) -> dict[str, Any]:
