@@ -33,6 +33,7 @@ BENCHMARKS = {
     "gpu": "the training project on a GPU (needs one)",
     "metrics": "samples that jobs report: taking in, reading, room on disk",
     "long_queue": "with 100,000 jobs queued",
+    "page": "the web page with 1,000 jobs, 50 of them running",
     "idle": "what the daemon and its shims cost when nothing happens",
     "peers": "beside task-spooler, gflow and Slurm, where they are installed",
 }
