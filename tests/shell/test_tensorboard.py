@@ -23,7 +23,7 @@ from trainforged.storage import tfrecords
 from trainforged.storage.eventfolders import DEEPEST, MOST_FILES, search
 from trainforged.storage.metrics import MetricStore
 from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
-from trainforged.storage.tensorboard import EventFollower
+from trainforged.storage.tensorboard import MOST_NAMES, EventFollower
 from trainforged.storage.tfevents import Scalar, TensorBoardEvent, parse
 
 
@@ -312,6 +312,19 @@ def test_what_the_job_reports_itself_is_not_shown_twice(scene: Scene) -> None:
     assert (progress.step, progress.metrics) == (5, {"train_loss": 1.0})  # its own word counts
 
 
+def test_what_is_reported_and_written_at_once_is_shown_once(scene: Scene) -> None:
+    live = scene.attempt()
+    writer = EventWriter(scene.project)
+    scene.look(live)
+    for step, name in ((1, "loss"), (2, "accuracy")):  # the records are read before the files, not after
+        with (live.dir / "records-0.jsonl").open("ab") as file:
+            file.write(line(time=time.time(), step=step, metrics={name: 0.5}))
+        writer.scalar(name, 0.25, step)
+        gathered = scene.look(live)
+        assert sum(entry.reports for entry in gathered) >= 1
+    assert scene.series() == {"loss": [(1, 0.5)], "accuracy": [(2, 0.5)]}
+
+
 def test_a_report_after_tensorboard_takes_over(scene: Scene) -> None:
     live = scene.attempt()
     EventWriter(scene.project).scalar("loss", 1.0, 77)
@@ -443,6 +456,18 @@ def test_a_search_is_bounded(tmp_path: Path) -> None:
     assert search([tmp_path / "d"]) == []
     assert len(search([tmp_path / "d" / "d"])) == 1
     assert search([tmp_path / "nowhere"]) == []
+
+
+def test_endless_names_are_not_remembered(scene: Scene) -> None:
+    live = scene.attempt()
+    writer = EventWriter(scene.project)
+    for first in range(0, 6000, 1000):
+        values = [simple(f"tag-{number}", 1.0) for number in range(first, first + 1000)]
+        writer.raw(frame(event(time.time(), 1, *values)))
+    scene.look(live)
+    assert len(scene.store.names(1)) == 1000  # as of a job that reports as many
+    (known,) = scene.follower._attempts.values()
+    assert len(known.owners) <= MOST_NAMES
 
 
 def test_the_state_folder_is_not_searched(scene: Scene) -> None:

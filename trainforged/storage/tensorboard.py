@@ -23,13 +23,15 @@ from trainforged.storage.progress import Tracked
 from trainforged.storage.recordlines import Report
 from trainforged.storage.records import Gathered, LiveAttempt, RecordReader
 from trainforged.storage.tfevents import TensorBoardEvent, parse
-from trainforged.storage.tfrecords import read_frames
+from trainforged.storage.tfrecords import Frame, read_frames
 
 BYTES_AT_ONCE = 256 * 1024  # read in one `gather`
 DRAINED_AT_ONCE = 8 * 2**20  # read of an attempt when it has ended; the rest later
 SEARCH_EVERY = 2.0  # seconds between two searches at least
 SEARCH_SHARE = 200  # and a search may take this part of the time
 LAST_SEARCH = 2_000  # entries looked at for an attempt that ends before it was searched
+MOST_KNOWN = 2_000  # files of one attempt: whoever deletes and makes more gets no more in
+MOST_NAMES = 4_000  # of series of one attempt that are remembered
 _LAST_TIME = 253402300799.0
 
 
@@ -55,6 +57,7 @@ class _Attempt:
         self.next_search = 0.0
         self.searched = False
         self.first_run: str | None = None
+        self.tags: set[str] = set()  # that were seen, of all files
         self.owners: dict[tuple[int, str], tuple[int, float]] = {}  # rank, name → source, newest time
 
 
@@ -129,7 +132,7 @@ class EventFollower:
         known.next_search = start + max(SEARCH_EVERY, (self._clock() - start) * SEARCH_SHARE)
         for file in found:
             source = eventruns.source(file)
-            if source not in known.files:
+            if source not in known.files and len(known.files) < MOST_KNOWN:
                 known.files[source] = _Known(file, self._reader.place(live, source))
         for fresh in known.files.values():
             if fresh.begun is None:
@@ -189,17 +192,18 @@ class EventFollower:
         if Place(found.offset, found.broken) == file.place:
             file.size = size
             return 0
+        events, damaged = _sound_events(found.frames)
+        tags = {scalar.tag for event in events for scalar in event.scalars}
+        if (
+            tags - known.tags and len(known.tags) < MOST_NAMES
+        ):  # the job may have reported them a moment before it wrote them
+            known.tags |= tags
+            into += self._reader.gather([live])
         before = self._reader.position(live.job)
         told = before is not None and before.source == "report"
         reported = eventruns.alike(before.progress.metrics) if told and before else frozenset[str]()
-        reports, broken = list[Report](), found.broken
-        for frame in found.frames:
-            event = parse(frame.content)
-            if event is not None and event.scalars and not (broken := not frame.sound):
-                reports += _reports(known, file, event, reported)
-            if broken:
-                break
-        place = Place(found.offset, broken)
+        reports = [report for event in events for report in _reports(known, file, event, reported)]
+        place = Place(found.offset, found.broken or damaged)
         reading = Reading(
             job=live.job,
             attempt=live.attempt,
@@ -217,6 +221,18 @@ class EventFollower:
         return max(1, min(read, BYTES_AT_ONCE))
 
 
+def _sound_events(frames: Sequence[Frame]) -> tuple[list[TensorBoardEvent], bool]:
+    """Events with scalars, up to the first that is damaged; whether there was one."""
+    events = list[TensorBoardEvent]()
+    for frame in frames:
+        event = parse(frame.content)
+        if event is not None and event.scalars:
+            if not frame.sound:
+                return events, True
+            events.append(event)
+    return events, False
+
+
 def _reports(
     known: _Attempt, file: _Known, event: TensorBoardEvent, reported: frozenset[str]
 ) -> list[Report]:
@@ -227,11 +243,13 @@ def _reports(
     metrics: dict[str, float] = {}
     for scalar in event.scalars:
         name = eventruns.name(scalar.tag, file.file.run, known.first_run or "")
-        owner, newest = known.owners.get((file.rank or 0, name), (file.source, 0.0))
+        key = file.rank or 0, name
+        owner, newest = known.owners.get(key, (file.source, 0.0))
         taken = owner != file.source and (file.begun or 0.0) < newest
+        taken = taken or (key not in known.owners and len(known.owners) >= MOST_NAMES)
         if taken or (reported and eventruns.alike([name]) <= reported):
             continue
-        known.owners[file.rank or 0, name] = file.source, event.time
+        known.owners[key] = file.source, event.time
         metrics[name] = scalar.value
     return [Report(time=event.time, step=_step(file, event), metrics=metrics)] if metrics else []
 
@@ -257,8 +275,9 @@ def _step(file: _Known, event: TensorBoardEvent) -> float | None:
     if event.step is not None:
         return float(event.step)
     first = not any(file.seen.get(scalar.tag) for scalar in event.scalars)
-    for scalar in event.scalars:
-        file.seen[scalar.tag] = 1
+    for scalar in event.scalars[:MOST_NAMES]:
+        if len(file.seen) < MOST_NAMES:
+            file.seen[scalar.tag] = 1
     return 0.0 if first else None
 
 
