@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import wait_for
-from tests.system.machine import UID, USER, Machine
+from tests.system.machine import DEADLINE, UID, USER, Machine
 
 FIRST = ["wrote /etc/systemd/system/trainforged.service", "wrote /etc/systemd/system/trainforged.socket"]
 UNITS = ("/etc/systemd/system/trainforged.service", "/etc/systemd/system/trainforged.socket")
@@ -103,7 +103,7 @@ def test_an_attempt_is_a_unit_of_its_own_with_the_limits_of_its_job(machine: Mac
     assert len(machine.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs").stdout.split()) >= 2
     machine.tfctl("cancel", str(job))
     machine.wait_for_job(job, ended)
-    wait_for(lambda: unit not in machine.attempts(), what="the unit to be gone")
+    wait_for(lambda: unit not in machine.attempts(), DEADLINE, "the unit to be gone")
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
@@ -115,7 +115,7 @@ def test_a_job_outlives_the_daemon(machine: Machine, how: str) -> None:
         machine.systemctl("restart", "trainforged")
     else:
         machine.kill(pid)
-    wait_for(lambda: restarted(machine, pid), 20, "the daemon")
+    wait_for(lambda: restarted(machine, pid), DEADLINE, "the daemon")
     assert machine.attempts() == units
     machine.write(f"/home/{USER}/{how}", "", user=True)
     found = machine.wait_for_job(job, ended)
@@ -135,7 +135,7 @@ def test_killed_around_a_start_there_is_one_attempt(machine: Machine, after: flo
     found = machine.wait_for_job(job, ended)
     assert (found["state"], found["attempt"]) == ("succeeded", 1)
     assert (machine.disk / starts[1:]).read_text() == "1\n"
-    wait_for(lambda: not machine.attempts(), what="the units to be gone")
+    wait_for(lambda: not machine.attempts(), DEADLINE, "the units to be gone")
 
 
 def test_without_lingering_a_job_has_no_unit_and_outlives_the_daemon_too(machine: Machine) -> None:
@@ -171,7 +171,7 @@ def test_a_job_ends_while_the_service_is_stopped_and_a_command_starts_it_again(m
     away = machine.tfctl("daemon", "start", check=False)
     assert (away.returncode, "sudo systemctl start" in away.stderr) == (3, True)
     machine.write(f"/home/{USER}/stopped", "", user=True)
-    wait_for(lambda: not machine.attempts(), what="the job to end")
+    wait_for(lambda: not machine.attempts(), DEADLINE, "the job to end")
     machine.systemctl("start", "trainforged.socket")
     assert main_pid(machine) == 0
     found = machine.wait_for_job(job, ended)  # asking is what starts the daemon
@@ -186,7 +186,7 @@ def test_a_daemon_that_hangs_is_replaced(machine: Machine) -> None:
     machine.wait_for_job(job, running)
     pid = main_pid(machine)
     machine.kill(pid, "STOP")
-    wait_for(lambda: restarted(machine, pid), 20, "another daemon")
+    wait_for(lambda: restarted(machine, pid), DEADLINE, "another daemon")
     assert "Watchdog timeout" in machine.log()
     assert "Fatal Python error: Aborted" in machine.log(), "it left its stacks"
     machine.write(f"/home/{USER}/hung", "", user=True)
@@ -196,10 +196,12 @@ def test_a_daemon_that_hangs_is_replaced(machine: Machine) -> None:
 def test_settings_are_read_again(machine: Machine) -> None:
     machine.write("/etc/trainforge/trainforged.yaml", "log:\n  level: warning\n")
     machine.systemctl("reload", "trainforged")
-    wait_for(lambda: machine.systemctl("show", "--value", "-p", "SubState", "trainforged") == "running")
+    wait_for(
+        lambda: machine.systemctl("show", "--value", "-p", "SubState", "trainforged") == "running", DEADLINE
+    )
     machine.write("/etc/trainforge/trainforged.yaml", "log:\n  level: info\n")
     machine.systemctl("reload", "trainforged")
-    wait_for(lambda: "settings were read again" in machine.log())
+    wait_for(lambda: "settings were read again" in machine.log(), DEADLINE)
 
 
 def test_doctor_says_how_jobs_are_contained(machine: Machine) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support import wait_for
-from tests.system.machine import USER, Machine
+from tests.system.machine import DEADLINE, USER, Machine
 
 UNITS = f"/home/{USER}/.config/systemd/user"
 UNIT, SOCKET = f"{UNITS}/trainforged.service", f"{UNITS}/trainforged.socket"
@@ -22,7 +22,7 @@ def machine(start_machine: Callable[[], Machine]) -> Machine:
     """On which the user lingers, as on one with a session: the tests have no polkit to enable it."""
     made = start_machine()
     made.run("loginctl", "enable-linger", USER)
-    wait_for(lambda: made.run("systemctl", "is-active", "user@1000", check=False).returncode == 0)
+    wait_for(lambda: made.run("systemctl", "is-active", "user@1000", check=False).returncode == 0, DEADLINE)
     return made
 
 
