@@ -55,9 +55,8 @@ class Checkpointer:
             raise ValueError(f"Checkpointer: keep: expected at least 1, found {self._keep}")
         self._parts = parts.Parts(objects)
         self._snapshot = Snapshot()
-        self._optimizers = self._parts.optimizers()
-        for optimizer in self._optimizers.values():
-            optimizer.register_step_pre_hook(self._before_step)
+        self._optimizers = self._parts.optimizers()  # whose states may be copied later
+        self._hooked = False
         self._turns: dict[int, int] = {}
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -148,6 +147,10 @@ class Checkpointer:
         order = Order(self.directory, number, turn, rank, world_size, value, self._keep)
         rank_state = {"generators": self._parts.generator_states(), "random": random_states.capture()}
         objects = self._snapshot.take(self._parts.states(), self._optimizers) if rank == 0 else None
+        if self._snapshot.puts_off and not self._hooked:
+            self._hooked = True
+            for optimizer in self._optimizers.values():
+                optimizer.register_step_pre_hook(self._before_step)
         self._start(lambda: self._write(order, rank_state, objects, started))
 
     def close(self) -> None:
@@ -187,7 +190,8 @@ class Checkpointer:
         except OSError as error:
             _tell_unwritten(order, error.strerror or str(error))
         except Changed as error:
-            _tell_unwritten(order, str(error))
+            _tell_unwritten(order, f"{error}; from now on it is copied at once")
+            self._optimizers = {}
         except Exception as error:
             _tell_unwritten(order, f"{type(error).__name__}: {error}")
             self._failure = error

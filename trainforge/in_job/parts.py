@@ -32,7 +32,7 @@ class Parts:
 
     def optimizers(self) -> dict[str, Any]:
         """Those of torch itself, of which is known that nothing but `step()` changes their states, and that
-        it calls hooks before (since torch 2.0)."""
+        it calls hooks before, as since torch 2.0."""
         import torch
 
         return {

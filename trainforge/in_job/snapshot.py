@@ -21,6 +21,7 @@ from typing import Any
 from trainforge.in_job.host_memory import Arena, Copy, copy_all
 
 Path = tuple[Any, ...]
+_WORTH_IT = 2**16  # bytes: what is smaller is copied at once
 
 
 class Changed(Exception):
@@ -62,6 +63,11 @@ class Snapshot:
             self._copied.clear()
         return result
 
+    @property
+    def puts_off(self) -> bool:
+        """Whether something is left to `finish`."""
+        return not self._copied.is_set()
+
     def finish(self) -> None:
         """Return when everything has arrived in host memory; raises Changed. Once after each `take`, from
         whatever thread."""
@@ -72,7 +78,7 @@ class Snapshot:
             self._later = []
             self._copied.set()
         if changed:
-            raise Changed("the state of an optimizer was changed while it was copied, and not by its step()")
+            raise Changed("the state of an optimizer was changed while it was copied")
         for event in self._events:
             event.synchronize()
 
@@ -107,7 +113,7 @@ class Snapshot:
         target = self._buffer(source, path)
         if source.device.type == "cpu" and target.stride() == source.stride() and _is_dense(source):
             order = Copy(target.data_ptr(), source.data_ptr(), source.numel() * source.element_size())
-            if later:
+            if later and order.size >= _WORTH_IT:
                 self._later.append((order, source, source._version))
             else:
                 self._copies.append(order)
