@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.topping import job as view
+from tests.daemon.hooks import Hooks
 from tests.daemon.real import RealDaemon, wait_until
 from tfctl.commands.report import hours, lines
 from tfctl.render.jobs import now as seen_now
@@ -285,13 +286,23 @@ def test_a_job_that_wastes_says_so_wherever_it_is_shown() -> None:
     assert seen_now(job, 80, brief=True) == said.sentence
 
 
-def test_the_real_daemon_counts_and_points_out(
-    start_daemon: Callable[..., RealDaemon], tmp_path: Path
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    hooks = Hooks()
+    yield hooks
+    hooks.close()
+
+
+def test_the_real_daemon_counts_points_out_and_tells(
+    start_daemon: Callable[..., RealDaemon], tmp_path: Path, hooks: Hooks
 ) -> None:
     config = tmp_path / "trainforged.yaml"
     config.write_text("waste: {below: 100, after: 6s}\n")  # simulated GPUs are never idle
     daemon = start_daemon(2, "--config", str(config))
-    job = daemon.command("sh", "-c", "while [ ! -e finish ]; do sleep 0.05; done", resources={"gpu": 2}).id
+    tell = {"webhook": hooks.address(), "on": ["waste"]}
+    job = daemon.command(
+        "sh", "-c", "while [ ! -e finish ]; do sleep 0.05; done", resources={"gpu": 2}, notify=tell
+    ).id
 
     def sentence() -> str | None:
         with daemon.client() as client:
@@ -299,6 +310,8 @@ def test_the_real_daemon_counts_and_points_out(
         return found.sentence if found is not None else None
 
     wait_until(sentence, "waste to be noticed")
+    wait_until(lambda: hooks.got, "its owner to be told")
+    assert "has used" in hooks.got[0][1]["subject"]
     daemon.stop()
     daemon.start()
     found = wait_until(sentence, "it to be known after the restart")

@@ -534,6 +534,7 @@ def test_a_long_wait_is_told_once(
     wait_until(lambda: hooks.got, "the post")
     told = json.dumps(hooks.got[0][1])
     assert f"job {job} (test) has waited for " in told
+    assert f"it waits for 1 GPU: 0 free; job {hold}" in told
     daemon.stop()
     daemon.start()
     (daemon.folder / "finish").touch()

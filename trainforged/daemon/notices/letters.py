@@ -104,6 +104,8 @@ def notice(event: EventView, job: JobView | None, incident: Incident | None, hos
     parts = [subject, *(_details(job, incident) if job is not None and incident is not None else ())]
     if event.message and event.message not in subject and job is not None:
         parts.insert(1, event.message)
+    if event.type == "long_wait" and job is not None:
+        parts.insert(1, f"it {job.why}")
     parts.append(f"on {host}" + (f"; tfctl why {event.job}" if event.job is not None else "; tfctl gpus"))
     return Notice(
         event=event.id,
