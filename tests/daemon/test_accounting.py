@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,19 +13,26 @@ import pytest
 from tests.client.topping import job as view
 from tests.daemon.hooks import Hooks
 from tests.daemon.real import RealDaemon, wait_until
+from tests.support import until
 from tfctl.commands.report import hours, lines
 from tfctl.render.jobs import now as seen_now
 from tfctl.render.jobs import whole
-from trainforge.api import Usage, Waste
+from trainforge.api import EventView, Usage, Waste
 from trainforge.api.report import JobAccount, ReportAnswer
 from trainforge.spec import Resources
 from trainforge.states import EndReason, JobState
+from trainforged import config
 from trainforged.core import messages as m
+from trainforged.core.state import State
 from trainforged.daemon.accounting.ledger import LONGEST_LOOK, GpuUse, Held, Ledger
 from trainforged.daemon.accounting.summary import summary
 from trainforged.daemon.accounting.waste import SLOTS, waste
+from trainforged.daemon.accounting.watch import AccountWatch
+from trainforged.daemon.engine import Engine
 from trainforged.daemon.views import moment
+from trainforged.devices.history import History
 from trainforged.storage.accounts import HOUR, AccountStore
+from trainforged.storage.jobs import JobStore
 
 T0 = 1_000_000 * 3600.0  # the beginning of an hour
 GIB = 2**30
@@ -180,6 +189,33 @@ def test_an_attempt_that_is_over_before_anybody_looks_is_counted(book: Book) -> 
     assert (job.gpu_seconds, job.unmeasured_seconds, job.mean_utilization) == (6.0, 6.0, None)
 
 
+async def test_what_starts_while_accounts_are_read_is_not_lost(book: Book, tmp_path: Path) -> None:
+    book.spend(10, held(lease(7), 50, 50))
+    book.write()
+    started = held(lease(8))
+    state = State()
+    state.jobs[8], state.leases[8] = started.job, started.lease
+    store = JobStore(tmp_path / "trainforge.db").open()
+    watch = AccountWatch(
+        book.store,
+        Engine(state, store, perform=lambda effect: None, publish=lambda events: None),
+        history=lambda uuid, seconds: History().of(uuid),
+        usage=lambda job: None,
+        attempts=store.attempts,
+        settings=config.Waste,
+        clock=lambda: book.now,
+    )
+    watch.hear([EventView(id=1, time=moment(T0), type="attempt_started", job=8, message="")])
+    task = asyncio.create_task(watch.run())
+    open_jobs = await until(lambda: {a.job for a in book.store.open_accounts()} == {8} or None)
+    assert open_jobs
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert {one.job for one in book.report().jobs} == {7, 8}
+    store.close()
+
+
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "accounts.db").write_bytes(b"not a database" * 1000)
     store = AccountStore(tmp_path / "accounts.db").open()
@@ -296,9 +332,9 @@ def hooks() -> Iterator[Hooks]:
 def test_the_real_daemon_counts_points_out_and_tells(
     start_daemon: Callable[..., RealDaemon], tmp_path: Path, hooks: Hooks
 ) -> None:
-    config = tmp_path / "trainforged.yaml"
-    config.write_text("waste: {below: 100, after: 6s}\n")  # simulated GPUs are never idle
-    daemon = start_daemon(2, "--config", str(config))
+    settings = tmp_path / "trainforged.yaml"
+    settings.write_text("waste: {below: 100, after: 6s}\n")  # simulated GPUs are never idle
+    daemon = start_daemon(2, "--config", str(settings))
     tell = {"webhook": hooks.address(), "on": ["waste"]}
     job = daemon.command(
         "sh", "-c", "while [ ! -e finish ]; do sleep 0.05; done", resources={"gpu": 2}, notify=tell

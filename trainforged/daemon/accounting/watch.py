@@ -110,7 +110,8 @@ class AccountWatch:
         now = self._clock()
         since = min([now, *(account.seen_at for account in accounts)])
         slices = await asyncio.to_thread(self._store.slices, since)
-        self._ledger = Ledger(accounts, slices, self._ledger.after, self._ledger.below)
+        begun = self._ledger.accounts.values()  # since the daemon started, while this was read
+        self._ledger = Ledger([*accounts, *begun], slices, self._ledger.after, self._ledger.below)
         self._pointed_out = {(a.job, a.attempt) for a in accounts if a.low}
 
     async def _look(self) -> None:
