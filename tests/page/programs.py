@@ -46,6 +46,14 @@ for step in range(begin + 1, 301):
         time.sleep(0.02)
 """
 
+SPEAKS = """
+import os, sys, time
+for part in range(3):
+    print(f"part {part} is done", flush=True)
+    while not os.path.exists(f"{sys.argv[1]}/heard-{part}"):
+        time.sleep(0.02)
+"""
+
 
 def program(folder: Path, name: str, text: str) -> list[str]:
     """The command that runs it."""

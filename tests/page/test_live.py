@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.daemon.real import wait_until
+from tests.daemon.real import DEADLINE, RealDaemon, wait_until
 from tests.page.conftest import Dashboard
-from tests.page.programs import SURVIVES, program
+from tests.page.programs import SPEAKS, SURVIVES, program
+from trainforge.client.sockets import connect
 from trainforge.states import JobState
+
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,67 @@ def test_one_curve_over_a_killed_rank_and_a_killed_daemon(dashboard: Dashboard) 
     expect(page.get_by_role("img", name=whole, exact=True)).to_be_visible()
     assert page.evaluate("window.neverReloaded") is True
     page.context.close()
+
+
+def test_the_log_goes_on_where_it_was_after_the_daemon_was_away(dashboard: Dashboard) -> None:
+    daemon, folder = dashboard.daemon, dashboard.daemon.folder
+    job = daemon.command(*program(folder, "speaks", SPEAKS), str(folder), name="speaker").id
+    page = dashboard.tab()
+    page.goto(f"{dashboard.address}/jobs/{job}#log")
+    expect(page.get_by_text("part 0 is done")).to_be_visible()
+    (folder / "heard-0").touch()
+    expect(page.get_by_text("part 1 is done")).to_be_visible()
+    daemon.stop()
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    (folder / "heard-1").touch()
+    daemon.start()
+    expect(page.get_by_text("part 2 is done")).to_be_visible()
+    for part in range(3):
+        expect(page.get_by_text(f"part {part} is done")).to_have_count(1)
+    (folder / "heard-2").touch()
+    expect(page.locator(".job-title .state")).to_contain_text("succeeded")
+    page.context.close()
+
+
+def test_the_overview_is_true_again_after_the_daemon_was_away(dashboard: Dashboard) -> None:
+    """What happened meanwhile is there without a reload: also when nobody else tells of it."""
+    daemon = dashboard.daemon
+    page = dashboard.tab()
+    daemon.stop()
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    daemon.start()
+    daemon.command("true", name="came-later")
+    expect(page.get_by_role("link", name="came-later")).to_be_visible()
+    page.context.close()
+
+
+def test_a_tab_that_nobody_sees_keeps_no_connection(dashboard: Dashboard) -> None:
+    """A browser has six of them to the daemon for all its tabs."""
+    daemon = dashboard.daemon
+    page = dashboard.tab()
+    page.clock.install()
+    page.reload()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.evaluate(HIDE, True)
+    page.clock.run_for(31_000)
+    wait_until(lambda: streams(daemon) == 0, "the stream to be given back")
+    daemon.command("true", name="came-unseen")
+    page.evaluate(HIDE, False)
+    page.clock.run_for(1_000)
+    wait_until(lambda: streams(daemon) == 1, "the stream")
+    page.clock.resume()
+    expect(page.get_by_role("link", name="came-unseen")).to_be_visible()
+    page.context.close()
+
+
+def streams(daemon: RealDaemon) -> int:
+    """That are open, as the daemon counts them."""
+    with connect(daemon.socket, DEADLINE)[0] as sock:
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    found = re.search(rb"^trainforge_http_streams (\d+)", answer, re.MULTILINE)
+    assert found is not None, answer
+    return int(found[1])
 
 
 def legend(page: Page) -> Locator:

@@ -20,11 +20,14 @@ export interface Listener {
   opened(): void;
   /** It does not, and is tried again. */
   lost(): void;
+  /** Nobody has seen the page for a while: until `opened` it is not kept true. */
+  slept(): void;
 }
 
 const SILENCE = 40_000; // ms; the daemon sends a heartbeat each 15 s
 const SHORTEST = 250;
 const LONGEST = 5_000;
+const UNSEEN = 30_000; // ms in the background, after which the connection is given back
 
 export class Stream {
   private last: string | null;
@@ -33,6 +36,8 @@ export class Stream {
   private pause = SHORTEST;
   private wake: (() => void) | null = null;
   private closed = false;
+  private asleep = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly listener: Listener,
@@ -41,7 +46,7 @@ export class Stream {
     this.last = String(after);
     setInterval(() => this.check(SILENCE), 5_000);
     addEventListener("online", () => this.hurry());
-    document.addEventListener("visibilitychange", () => document.hidden || this.check(20_000));
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.drowse() : this.rise()));
     void this.run();
   }
 
@@ -50,9 +55,26 @@ export class Stream {
     this.abort.abort();
   }
 
+  /** A browser has six connections to a daemon for all its tabs: one that nobody sees does not keep any. */
+  private drowse(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.asleep = true;
+      this.listener.slept();
+      this.abort.abort();
+    }, UNSEEN);
+  }
+
+  private rise(): void {
+    clearTimeout(this.timer);
+    if (!this.asleep) return this.check(20_000);
+    this.asleep = false;
+    this.hurry();
+  }
+
   /** Begin anew when nothing was heard for so long: the machine slept, or the network went. */
   private check(silence: number): void {
-    if (Date.now() - this.heard > silence) this.hurry();
+    if (!this.asleep && Date.now() - this.heard > silence) this.hurry();
   }
 
   private hurry(): void {
@@ -71,7 +93,7 @@ export class Stream {
         if (problem instanceof Refused && problem.status === 401) return;
       }
       if (this.closed) return;
-      this.listener.lost();
+      if (!this.asleep) this.listener.lost();
       await this.rest();
     }
   }
@@ -109,7 +131,7 @@ export class Stream {
   }
 
   private async rest(): Promise<void> {
-    const pause = this.pause * (0.75 + Math.random() / 2);
+    const pause = this.asleep ? 2 ** 31 - 1 : this.pause * (0.75 + Math.random() / 2);
     this.pause = Math.min(2 * this.pause, LONGEST);
     await new Promise<void>((done) => {
       const timer = setTimeout(done, pause);

@@ -171,7 +171,8 @@ function near(values: ArrayLike<number | null | undefined>, index: number): numb
 
 function last(line: Line): number | string | null {
   const values = line.raw ?? line.values;
-  const end = values.length - 1;
+  let end = values.length - 1;
+  if (line.joined === false) while (end > 0 && Number.isNaN(values[end])) end -= 1; // what is being measured now
   return line.odd?.get(end) ?? (end < 0 || Number.isNaN(values[end]) ? null : values[end]!);
 }
 

@@ -26,7 +26,7 @@ export function drawMarks(plot: uPlot, marks: Map<number, number>): void {
     const text = `attempt ${attempt}`;
     const width = pen.measureText(text).width;
     const before = left + width + 8 * scale > end;
-    pen.fillText(text, before ? left - width - 4 * scale : left + 4 * scale, bbox.top + 11 * scale);
+    write(pen, text, before ? left - width - 4 * scale : left + 4 * scale, bbox.top + 11 * scale);
     free = left + width + 8 * scale;
   }
   pen.restore();
@@ -50,9 +50,23 @@ export function drawOdd(plot: uPlot, lines: Line[]): void {
       pen.lineTo(left, bbox.top + 7 * scale);
       pen.fill();
       if (left < free) continue;
-      pen.fillText(word.replace("-", "−").replace("Infinity", "∞"), left + 6 * scale, bbox.top + 22 * scale);
+      write(pen, word.replace("-", "−").replace("Infinity", "∞"), left + 6 * scale, bbox.top + 22 * scale);
       free = left + 40 * scale;
     }
   }
+  pen.restore();
+}
+
+/** Readable over a curve: with a rim of the ground's colour. */
+function write(pen: CanvasRenderingContext2D, text: string, left: number, base: number): void {
+  pen.save();
+  pen.textAlign = "left";
+  pen.textBaseline = "alphabetic";
+  pen.setLineDash([]);
+  pen.lineJoin = "round";
+  pen.lineWidth = 4 * (devicePixelRatio || 1);
+  pen.strokeStyle = colour("surface");
+  pen.strokeText(text, left, base);
+  pen.fillText(text, left, base);
   pen.restore();
 }

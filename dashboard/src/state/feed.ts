@@ -20,7 +20,7 @@ export async function start(): Promise<void> {
     try {
       const status = await get<StatusAnswer>("/v1/status");
       store.status.value = status;
-      new Stream({ message, opened, lost }, status.last_event);
+      new Stream({ message, opened, lost, slept }, status.last_event);
       break;
     } catch {
       if (signedOut.value) return;
@@ -37,10 +37,15 @@ export async function start(): Promise<void> {
 function opened(): void {
   batch(() => {
     store.connection.value = "live";
+    store.awake.value = true;
     store.generation.value += 1;
   });
   void loadHistory();
   refreshSoon();
+}
+
+function slept(): void {
+  store.awake.value = false;
 }
 
 function lost(): void {

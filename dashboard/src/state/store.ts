@@ -12,6 +12,8 @@ export type Connection = "connecting" | "live" | "lost";
 export const connection = signal<Connection>("connecting");
 /** Grows with each (re)connection: what is drawn from history has to be asked anew then. */
 export const generation = signal(0);
+/** False while nobody sees the page: what holds a connection open lets it go. */
+export const awake = signal(true);
 export const status = signal<StatusAnswer | null>(null);
 export const gpuIds = signal<string[]>([]);
 export const gpuProblem = signal<string | null>(null);

@@ -33,7 +33,7 @@ export function Job({ id }: { id: number }) {
         {tab === "system" && <SystemTab key={id} job={job} />}
         {tab === "log" && <LogTab key={id} job={job} />}
         {tab === "events" && <EventsTab key={id} job={job} />}
-        {tab === "incident" && <IncidentTab key={id} job={job} />}
+        {tab === "incident" && <IncidentTab key={`${id} ${job.state} ${job.attempt}`} job={job} />}
         {tab === "file" && <FileTab key={id} job={job} />}
       </Tabs>
     </>

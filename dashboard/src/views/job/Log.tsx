@@ -3,7 +3,7 @@ import { address, ask, get, sentence } from "../../api/client";
 import type { FoundLines, JobView } from "../../api/types";
 import { Empty, Problem } from "../../parts/small";
 import { isLive } from "../../state/job";
-import { generation } from "../../state/store";
+import { awake, generation } from "../../state/store";
 import { Lines } from "./lines";
 import { VirtualLines } from "./VirtualLines";
 
@@ -61,7 +61,9 @@ function Output({ job, rank, attempt }: { job: JobView; rank: string; attempt: s
   const follow = useRef(true);
   const connected = generation.value;
   const live = isLive(job) && attempt === "latest";
+  const seen = awake.value;
   useEffect(() => {
+    if (!seen) return undefined;
     const abort = new AbortController();
     const kept = new Lines();
     let waiting = 0;
@@ -86,7 +88,7 @@ function Output({ job, rank, attempt }: { job: JobView; rank: string; attempt: s
       abort.abort();
       clearTimeout(waiting);
     };
-  }, [job.id, rank, attempt, live, connected]);
+  }, [job.id, rank, attempt, live, connected, seen]);
   if (!lines) return problem ? <Problem text={problem} /> : null;
   if (lines.length === 0) return <Empty>{job.started_at ? "The job has written nothing yet." : "The job has not started: its output will be here."}</Empty>;
   return <VirtualLines lines={lines} dropped={dropped} follow={follow} label={`Output of job ${job.id}`} />;
