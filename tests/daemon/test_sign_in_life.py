@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Callable
 
@@ -9,6 +10,18 @@ from tests.daemon.browser import Browser
 from tests.daemon.real import RealDaemon, wait_until
 
 Start = Callable[..., RealDaemon]
+
+
+def free_port() -> int:
+    """Below those that the kernel gives to clients, so that it stays free until it is taken."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def test_guessing_is_slowed_down(start_daemon: Start) -> None:
@@ -21,9 +34,7 @@ def test_guessing_is_slowed_down(start_daemon: Start) -> None:
 
 
 def test_a_session_and_its_stream_go_on_after_a_restart(start_daemon: Start) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     daemon = start_daemon(1, "--web", f"127.0.0.1:{port}")
     browser = Browser(daemon).sign_in()
     with browser.events() as stream:
@@ -72,6 +83,7 @@ def test_a_port_that_is_taken_costs_the_page_alone(start_daemon: Start) -> None:
         done = daemon.tfctl("dashboard", check=False)
         assert done.returncode == 2
         assert "in use" in done.stderr
+        assert "page      none: " in daemon.tfctl("daemon", "status").stdout
         doctor = daemon.tfctl("doctor", check=False).stdout
         assert f"127.0.0.1:{port}" in doctor
 

@@ -116,4 +116,6 @@ def _show(args: argparse.Namespace, status: StatusAnswer) -> int:
     live = jobs.starting + jobs.running + jobs.stopping + jobs.unknown
     waiting = jobs.queued + jobs.backoff
     print(f"  jobs      {live} running, {waiting} queued, {jobs.held} held")
+    page = f"http://{status.web}/ (tfctl dashboard)" if status.web else f"none: {status.web_problem}"
+    print(f"  page      {page}")
     return 0

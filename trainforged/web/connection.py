@@ -19,11 +19,18 @@ access_log = logging.getLogger("trainforged.web.access")  # a line per request, 
 access_log.setLevel(logging.WARNING)  # off, whatever the root logger says, until it is turned on
 
 
+Stranger = Callable[[asyncio.BaseTransport], bool]
+"""Whether a connection that was just made is from somebody who is not served."""
+
+
 class Connection(web.RequestHandler):
     """Closes when nothing whole comes for `idle` seconds, or when an answer is not taken for
-    `stalled` seconds. `most` is the number of connections served; one above it is told so."""
+    `stalled` seconds. `most` is the number of connections served; one above it is told so, and so is
+    whoever is a `stranger`."""
 
-    def __init__(self, server: web.Server, limits: Limits, most: int) -> None:
+    def __init__(
+        self, server: web.Server, limits: Limits, most: int, stranger: Stranger | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
@@ -34,7 +41,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # nothing inflates beyond the size that was sent
         )
         self.on_lost: Callable[[], object] | None = None  # called once, when the client is gone
-        self.owner: int | None = None  # uid of the client's process, once it was looked for
+        self._stranger = stranger
         self._limits = limits
         self._most = most
         self._bucket = TokenBucket(limits.requests_per_second, limits.burst)
@@ -49,8 +56,10 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         manager = self._manager
-        if manager is not None and len(manager.connections) > self._most:
-            self._refuse()
+        if self._stranger is not None and self._stranger(transport):
+            self._refuse(ApiProblem(ErrorCode.FORBIDDEN, "this daemon serves its own user, and nobody else"))
+        elif manager is not None and len(manager.connections) > self._most:
+            self._refuse(ApiProblem(ErrorCode.TOO_MANY, "too many connections", retry_after=1))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -95,10 +104,9 @@ class Connection(web.RequestHandler):
             self._stalled.cancel()
             self._stalled = None
 
-    def _refuse(self) -> None:
+    def _refuse(self, problem: ApiProblem) -> None:
         transport = self.transport
         assert transport is not None
-        problem = ApiProblem(ErrorCode.TOO_MANY, "too many connections", retry_after=1)
         transport.write(_raw(json_response(problem.answer, problem.status), problem.headers))
         self.force_close()
 

@@ -1,8 +1,8 @@
 """Every request to the web port passes here first: any local process and any web page can send one.
 
-It must come from a process of this user, name a loopback host (a rebound name does not), come from the page
-itself if a browser sent it, and carry a session's cookie. What the page may load is narrow: nothing from
-elsewhere, and nothing inline.
+It comes from a process of this user, since others are turned away as they connect (`peer`). It must name a
+loopback host (a rebound name does not), come from the page itself if a browser sent it, and carry a session's
+cookie. What the page may load is narrow: nothing from elsewhere, and nothing inline.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from http.cookies import CookieError, SimpleCookie
 from aiohttp import web
 
 from trainforge.api import ErrorCode
-from trainforged.web import peer
-from trainforged.web.connection import Connection
 from trainforged.web.context import CONTEXT
 from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem
@@ -42,7 +40,6 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.A
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Before `guard`, which counts and answers what passes."""
     try:
-        _check_sender(request)
         _check_origin(request)
         if request.path == SIGN_IN:
             return await handler(request)
@@ -84,16 +81,6 @@ def door_of(request: web.Request) -> Door:
     door = request.app[CONTEXT].door
     assert door is not None, "only the port's application has this gate"
     return door
-
-
-def _check_sender(request: web.Request) -> None:
-    connection = request.protocol
-    if request.transport is None or not isinstance(connection, Connection):
-        raise _forbidden("the client is gone")
-    if connection.owner is None:  # the first request of this connection
-        connection.owner = peer.owner(request.transport)
-    if not peer.is_ours(connection.owner):
-        raise _forbidden("this daemon serves the user that it runs as, and nobody else")
 
 
 def _check_origin(request: web.Request) -> None:

@@ -23,6 +23,10 @@ def owner(transport: Any) -> int | None:
     return None
 
 
+def is_stranger(transport: Any) -> bool:
+    return not is_ours(owner(transport))
+
+
 def is_ours(uid: int | None) -> bool:
     """This user's, or root's, which may do all that this user may (and forwards those of containers)."""
     return uid is None or uid in (0, os.geteuid())

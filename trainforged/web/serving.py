@@ -15,17 +15,20 @@ import os
 import resource
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
-from trainforged.web.connection import Connection
+from trainforged.web.connection import Connection, Stranger
 from trainforged.web.context import CONTEXT
+from trainforged.web.peer import is_stranger
 
 BACKLOG = 1024
 LAST_ANSWERS = 1.0  # seconds that requests under way have to be answered when the daemon stops
 DESCRIPTORS = 4096  # wanted in all
+PORT_CONNECTIONS = 256  # of browsers: they leave the socket the rest
 DESCRIPTORS_KEPT = 200  # for everything that is not a connection
 FIRST_INHERITED = 3  # where systemd puts the sockets it hands over: sd_listen_fds(3)
 KEEP_EVERY = 5.0  # seconds between two looks at the socket's place
@@ -145,8 +148,8 @@ async def serve_unix(
 
 
 async def serve_tcp(app: web.Application, host: str, port: int) -> Serving:
-    """Serve at a loopback address; port 0 is one that is free. Raises OSError."""
-    connect, runner = await _prepared(app)
+    """Serve this user at a loopback address; port 0 is one that is free. Raises OSError."""
+    connect, runner = await _prepared(app, PORT_CONNECTIONS, is_stranger)
     try:
         server = await asyncio.get_running_loop().create_server(connect, host, port, backlog=BACKLOG)
     except BaseException:
@@ -160,16 +163,18 @@ async def _serve(app: web.Application, sock: socket.socket, place: _Place | None
     return Serving(runner, await _listen(connect, sock), place, connect)
 
 
-async def _prepared(app: web.Application) -> tuple[Callable[[], asyncio.Protocol], web.AppRunner]:
+async def _prepared(
+    app: web.Application, most: int = sys.maxsize, stranger: Stranger | None = None
+) -> tuple[Callable[[], asyncio.Protocol], web.AppRunner]:
     limits = app[CONTEXT].limits
-    most = min(limits.connections, _descriptors() - DESCRIPTORS_KEPT)
+    most = min(most, limits.connections, _descriptors() - DESCRIPTORS_KEPT)
     runner = web.AppRunner(app, shutdown_timeout=LAST_ANSWERS, access_log=None)
     await runner.setup()
     aiohttp_server = runner.server
     assert aiohttp_server is not None
 
     def connect() -> asyncio.Protocol:
-        return Connection(aiohttp_server, limits, most)
+        return Connection(aiohttp_server, limits, most, stranger)
 
     return connect, runner
 
