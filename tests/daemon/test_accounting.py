@@ -207,7 +207,7 @@ async def test_what_starts_while_accounts_are_read_is_not_lost(book: Book, tmp_p
     )
     watch.hear([EventView(id=1, time=moment(T0), type="attempt_started", job=8, message="")])
     task = asyncio.create_task(watch.run())
-    open_jobs = await until(lambda: {a.job for a in book.store.open_accounts()} == {8} or None)
+    open_jobs = await until(lambda: {a.job for a in book.store.open_accounts()} == {8} or None, seconds=60.0)
     assert open_jobs
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

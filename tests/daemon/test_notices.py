@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import email
 import email.policy
+import functools
 import json
 import os
 import sys
@@ -19,10 +20,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from tests import support
 from tests.client.topping import job as view
 from tests.daemon.hooks import Hooks
 from tests.daemon.real import RealDaemon, request, wait_until
-from tests.support import until
 from trainforge.api import EventView, JobView, Progress
 from trainforge.api.page import Incident, Tried
 from trainforge.jobfile.checks import SpecError, check
@@ -40,6 +41,7 @@ from trainforged.daemon.notices.watch import NoticeWatch
 from trainforged.execution.processes import read_proc
 from trainforged.storage.jobs import JobStore
 
+until = functools.partial(support.until, seconds=60.0)
 NOW = datetime.datetime(2026, 11, 27, 22, tzinfo=datetime.UTC)
 
 
@@ -283,7 +285,7 @@ async def test_a_command_that_fails_is_tried_again_and_one_that_is_missing_is_no
 async def test_a_command_that_hangs_is_ended_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainforged.daemon.notices.delivery.PATIENCE", 0.5)
+    monkeypatch.setattr("trainforged.daemon.notices.delivery.PATIENCE", 3.0)
     command = script(tmp_path / "tell", f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
     with pytest.raises(NotDelivered, match="was not done"):
         await deliver(letter("command", command))
@@ -426,6 +428,23 @@ async def test_a_letter_that_can_never_arrive_is_given_up(scene: Scene) -> None:
         scene.happen("gpu_set_aside")
         await until(lambda: postman.tries == 1 and not left(scene))
         assert scene.watch.waiting == 0
+
+
+async def test_what_fails_of_itself_keeps_nothing_else_from_being_sent(scene: Scene) -> None:
+    brought: list[str] = []
+
+    async def deliver(letter: Letter) -> None:
+        if letter.way == "slack":
+            raise RuntimeError("a mistake of ours")
+        brought.append(letter.way)
+
+    scene.deliver = deliver
+    scene.settings = Notifications(webhook="https://one", slack="https://two")
+    async with scene.running():
+        scene.happen("gpu_set_aside")
+        await until(lambda: brought == ["webhook"] and not left(scene))
+        scene.happen("gpu_set_aside")
+        await until(lambda: brought == ["webhook"] * 2 and not left(scene))
 
 
 async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:

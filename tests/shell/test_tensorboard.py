@@ -458,6 +458,15 @@ def test_a_search_is_bounded(tmp_path: Path) -> None:
     assert search([tmp_path / "nowhere"]) == []
 
 
+def test_a_folder_whose_name_is_no_text_is_named_as_well_as_may_be(scene: Scene) -> None:
+    live = scene.attempt()
+    now = time.time()
+    EventWriter(scene.project / "a", begun=now).scalar("loss", 1.0, 1)
+    EventWriter(scene.project / os.fsdecode(b"b\xff"), begun=now + 1).scalar("loss", 2.0, 1)
+    scene.look(live)
+    assert scene.series() == {"loss": [(1, 1.0)], "b\ufffd/loss": [(1, 2.0)]}
+
+
 def test_endless_names_are_not_remembered(scene: Scene) -> None:
     live = scene.attempt()
     writer = EventWriter(scene.project)

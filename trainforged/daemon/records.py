@@ -86,13 +86,13 @@ class RecordWatch:
             return None
 
     def _drain(self, live: LiveAttempt) -> tuple[Gathered, ...]:
-        gathered = (*self._reader.drain(live), *self._events.drain(live))
-        self._output.drain(live)
+        gathered = (*self._reader.drain(live), *_guarded(partial(self._events.drain, live)))
+        _guarded(partial(self._output.drain, live))
         return gathered
 
     def _gather_all(self, live: list[LiveAttempt]) -> tuple[Gathered, ...]:
-        gathered = (*self._reader.gather(live), *self._events.gather(live))
-        self._output.gather(live)
+        gathered = (*self._reader.gather(live), *_guarded(partial(self._events.gather, live)))
+        _guarded(partial(self._output.gather, live))
         return gathered
 
     async def _read(self, read: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
@@ -150,6 +150,17 @@ class RecordWatch:
             if self._reader.latest(job) is None:  # it is of an attempt that is over
                 progress = replace(progress, eta=None)
             self._live.progress(JobProgress(job=job, progress=progress, usage=self._usage(job)))
+
+
+def _guarded(follow: Callable[[], tuple[Gathered, ...] | None]) -> tuple[Gathered, ...]:
+    """What jobs write beside their records may be anything: it must not keep records from being read."""
+    try:
+        return follow() or ()
+    except StorageError:
+        raise
+    except Exception:
+        log.exception("what jobs write beside their records could not be followed")
+        return ()
 
 
 def _position(progress: Progress | None) -> float | None:

@@ -83,7 +83,8 @@ def name(tag: str, run: str, first_run: str) -> str:
     if run == first_run:
         return tag
     place, base = PurePosixPath(run), PurePosixPath(first_run)
-    return f"{place.relative_to(base) if place.is_relative_to(base) else place}/{tag}"
+    folder = str(place.relative_to(base) if place.is_relative_to(base) else place)
+    return f"{os.fsencode(folder).decode(errors='replace')}/{tag}"
 
 
 def alike(names: Iterable[str]) -> frozenset[str]:

@@ -114,7 +114,7 @@ class NoticeWatch:
         events = await asyncio.to_thread(self._store.events, self._place, None, EVENTS_AT_ONCE)
         if not events:
             return False
-        made = [letter for event in events if event.type in KINDS for letter in await self._letters(event)]
+        made = [letter for event in events if event.type in KINDS for letter in await self._told(event)]
         room = max(0, MOST_LETTERS - len(self._waiting))
         if len(made) > room:
             log.error("%d notices are dropped: %d wait already", len(made) - room, len(self._waiting))
@@ -126,6 +126,16 @@ class NoticeWatch:
         if made:
             self._to_send.set()
         return True
+
+    async def _told(self, event: EventView) -> list[Letter]:
+        """An event that cannot be told keeps no other from being told."""
+        try:
+            return await self._letters(event)
+        except (StorageError, OSError):
+            raise
+        except Exception:
+            log.exception("event %d cannot be told", event.id)
+            return []
 
     async def _letters(self, event: EventView) -> list[Letter]:
         job = await asyncio.to_thread(self._store.job, event.job) if event.job is not None else None
@@ -195,6 +205,10 @@ class NoticeWatch:
             await self._deliver(letter)
         except NotDelivered as error:
             await self._keep(letter, error)
+            return
+        except Exception as error:
+            log.exception("a notice by %s cannot be sent", letter.way)
+            await self._keep(letter, NotDelivered(str(error), again=False))
             return
         self._waiting.pop(letter.id, None)
         await self._on_disk(self._outbox.remove, letter)
