@@ -34,6 +34,7 @@ BENCHMARKS = {
     "metrics": "samples that jobs report: taking in, reading, room on disk",
     "long_queue": "with 100,000 jobs queued",
     "page": "the web page with 1,000 jobs, 50 of them running",
+    "load": "`status` while 500 clients, slow readers, gigabytes and 10,000 records a second come in",
     "idle": "what the daemon and its shims cost when nothing happens",
     "peers": "beside task-spooler, gflow and Slurm, where they are installed",
 }

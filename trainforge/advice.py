@@ -15,6 +15,8 @@ ADVICE = {
     "killed": GO_ON,
     "lost": GO_ON,
     "hang": SEE_LOGS,
+    "nan_loss": "a lower learning rate, or an earlier checkpoint, may help; then: tfctl retry {id} "
+    "(--set recovery.nan_loss=warn lets it run)",
     "peer_lost": SEE_LOGS,
     "dependency": "tfctl why on the job it waited for; then tfctl retry {id}",
     "out_of_memory": "give it more, or let it take less: tfctl retry {id} --set resources.memory=…",

@@ -71,6 +71,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     backoff: float = 10.0
     hang_timeout: float | Literal["auto", "off"] = "auto"
     grace: float = 60.0
+    nan_loss: Literal["warn", "stop", "off"] = "warn"  # what a loss that is NaN or infinite is answered with
 
 
 class Checkpoints(msgspec.Struct, frozen=True, kw_only=True):

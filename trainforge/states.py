@@ -70,4 +70,5 @@ class EndReason(StrEnum):
     HELD = "held"
     TIME_LIMIT = "time_limit"
     HANG = "hang"
+    NAN_LOSS = "nan_loss"  # it reported a loss that is no number, and `recovery.nan_loss` is `stop`
     DEPENDENCY = "dependency"  # a job named in schedule.after did not succeed

@@ -27,6 +27,7 @@ JOBS = st.fixed_dictionaries(
         "max_retries": st.integers(0, 2),
         "time_limit": st.sampled_from([None, 50.0]),
         "hold": st.booleans(),
+        "nan_loss": st.sampled_from(["warn", "stop"]),
     }
 )
 ENDS = st.sampled_from(
@@ -99,6 +100,13 @@ class Histories(RuleBasedStateMachine):
     def a_hang_is_found(self, pick: int, together: bool) -> None:
         job, now = self._job(pick), self.world.now
         self._tell(together, m.HangFound(time=now, job=job, attempt=self._attempt(job), message="silent"))
+
+    @precondition(lambda self: self.submitted)
+    @rule(pick=st.integers(0, 50), together=TOGETHER)
+    def a_loss_is_no_number(self, pick: int, together: bool) -> None:
+        job, now = self._job(pick), self.world.now
+        told = m.LossNotFinite(time=now, job=job, attempt=self._attempt(job), message="loss = nan")
+        self._tell(together, told)
 
     @rule(room=st.booleans(), together=TOGETHER)
     def the_disk_fills_or_empties(self, room: bool, together: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from trainforge.spec import Recovery, Resources, Schedule
@@ -22,7 +23,7 @@ def new_job(**fields: object) -> m.NewJob:
     parts = {
         "resources": Resources(**_take(fields, "gpu", "cpu", "memory")),
         "schedule": Schedule(**_take(fields, "priority", "time_limit", "after", "begin")),
-        "recovery": Recovery(**_take(fields, "max_retries", "backoff", "hang_timeout", "grace")),
+        "recovery": Recovery(**_take(fields, "max_retries", "backoff", "hang_timeout", "grace", "nan_loss")),
     }
     whole = {"key": "k", "name": "job", "user": "alice", "script": True} | parts | fields
     return m.NewJob(**whole)  # type: ignore[arg-type]
@@ -154,6 +155,8 @@ def check_invariants(state: State) -> None:
                 how = state.outcomes.get(other)
                 assert other in state.jobs or how is not None, f"job {job.id} waits for one that is unknown"
                 assert how in (None, JobState.SUCCEEDED), f"job {job.id} waits for one that has {how}"
+    unended = [job.state for job in state.jobs.values() if not job.state.ended]
+    assert +state.counts == Counter(unended) + Counter(state.outcomes.values())
     queued = [job for job in state.jobs.values() if job.state is JobState.QUEUED]
     assert state.queue == sorted(map(place, queued))
     free = [job for job in queued if not waits_for_jobs(state, job)]

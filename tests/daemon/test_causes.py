@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 import venv
+
+import pytest
 
 from tests.daemon.real import RealDaemon
 from trainforge.states import JobState
@@ -17,3 +20,57 @@ def test_a_launcher_without_torch_is_the_users_mistake_at_once(daemon: RealDaemo
     assert (ended.state, ended.attempt, ended.reason) == (JobState.FAILED, 1, "user_error")
     said = daemon.tfctl("why", "1").stdout
     assert "ended with 1: ModuleNotFoundError: No module named 'torch'" in said
+
+
+DIVERGES = """
+import time, trainforge
+trainforge.report(step=1, loss=2.5)
+trainforge.report(step=2, train_loss=float("nan"), accuracy=0.1)
+while __WAIT__:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("answer", ["warn", "stop", "off"])
+def test_a_loss_that_is_no_number(daemon: RealDaemon, answer: str) -> None:
+    (daemon.folder / "train.py").write_text(DIVERGES.replace("__WAIT__", str(answer == "stop")))
+    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", f"recovery.nan_loss={answer}")
+    ended = daemon.wait_for(1)
+    with daemon.client() as client:
+        told = [e.message for e in client.events(job=1) if e.type == "loss_not_finite"]
+    assert told == ([] if answer == "off" else ["rank 0 reported train_loss = nan at step 2"])
+    if answer == "stop":
+        assert (ended.state, ended.reason, ended.attempt) == (JobState.FAILED, "nan_loss", 1)
+        said = daemon.tfctl("why", "1").stdout
+        assert "rank 0 reported train_loss = nan at step 2" in said
+        assert "a lower learning rate" in said
+    else:
+        assert ended.state is JobState.SUCCEEDED
+
+
+def test_a_script_that_somebody_kills_is_continued_and_the_signal_is_named(daemon: RealDaemon) -> None:
+    source = """
+        import os, signal, trainforge
+        trainforge.report(step=int(os.environ["TRAINFORGE_ATTEMPT"]))
+        if os.environ["TRAINFORGE_ATTEMPT"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    (daemon.folder / "train.py").write_text(textwrap.dedent(source))
+    daemon.tfctl("submit", "train.py", "--gpu", "0")
+    ended = daemon.wait_for(1)
+    assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
+    assert ended.attempts is not None
+    assert ended.attempts[0].reason == "killed"
+    assert "SIGKILL" in (ended.attempts[0].message or "")
+
+
+def test_a_loop_of_crashes_at_the_same_step_ends(daemon: RealDaemon) -> None:
+    source = "import trainforge\ntrainforge.report(step=7)\nraise ValueError('always')\n"
+    (daemon.folder / "train.py").write_text(source)
+    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s")
+    ended = daemon.wait_for(1)
+    assert (ended.state, ended.reason) == (JobState.FAILED, "user_error")
+    assert ended.attempt <= 5
+    said = daemon.tfctl("why", "1").stdout
+    assert "ValueError: always" in said
+    assert "Traceback" in said

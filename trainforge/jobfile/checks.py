@@ -82,6 +82,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "backoff": Key(one(readers.duration)),
         "hang_timeout": Key(one(readers.hang_timeout)),
         "grace": Key(one(readers.duration)),
+        "nan_loss": Key(one(readers.nan_loss)),
     },
     "checkpoints": {
         "dir": Key(one(readers.below)),

@@ -311,6 +311,14 @@ def hang_timeout(node: Node) -> float | str:
         ) from None
 
 
+def nan_loss(node: Node) -> str:
+    what = "warn, stop or off"
+    text = scalar(node, what)
+    if text not in ("warn", "stop", "off"):
+        raise ValueError(expected(what, describe(node)))
+    return text
+
+
 def python(node: Node) -> str:
     what = "current, isolated or an absolute path"
     text = string(node, what)

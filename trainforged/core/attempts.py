@@ -77,6 +77,17 @@ def hang_found(draft: Draft, event: m.HangFound) -> m.Reply:
     return m.Accepted(jobs=(job.id,))
 
 
+def loss_not_finite(draft: Draft, event: m.LossNotFinite) -> m.Reply:
+    job = _current(draft, event.job, event.attempt)
+    if job is None or job.state is not JobState.RUNNING:
+        return _stale(event.job, event.attempt)
+    if job.recovery.nan_loss != "off":
+        draft.note(event.time, "loss_not_finite", event.message, job.id, attempt=job.attempt)
+    if job.recovery.nan_loss == "stop":
+        stop(draft, replace(job, evidence=event.message), event.time, EndReason.NAN_LOSS, job.recovery.grace)
+    return m.Accepted(jobs=(job.id,))
+
+
 def noted(draft: Draft, event: m.Noted) -> m.Reply:
     if not draft.known(event.job):
         return m.Refused(code="no_such_job", message=f"there is no job {event.job}")

@@ -51,7 +51,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def judge(job: Job, end: AttemptEnd, jitter: float, gpus: Sequence[str] = ()) -> Verdict:
     """`jitter` in [0, 1) spreads the backoff by ± a quarter. `gpus`: what the attempt held."""
     if job.stopping_for is not None and job.stopping_for is not EndReason.HANG:
-        return _as_ordered(job.stopping_for, end)
+        return _as_ordered(job, job.stopping_for, end)
     if end.exit_code == 0 and end.signal is None and not end.stopped and end.start_error is None:
         return Verdict(
             trigger=Trigger.SUCCEED, reason=EndReason.SUCCEEDED, message="ended with 0", exit_code=0
@@ -79,11 +79,14 @@ _ORDERED = {
     EndReason.CANCELLED: (Trigger.CANCEL, "cancelled"),
     EndReason.HELD: (Trigger.HOLD, "stopped to be held"),
     EndReason.TIME_LIMIT: (Trigger.FAIL, "reached its time limit"),
+    EndReason.NAN_LOSS: (Trigger.FAIL, "its loss is no number"),
 }
 
 
-def _as_ordered(order: EndReason, end: AttemptEnd) -> Verdict:
+def _as_ordered(job: Job, order: EndReason, end: AttemptEnd) -> Verdict:
     trigger, words = _ORDERED[order]
+    if order is EndReason.NAN_LOSS:
+        words = job.evidence or words
     manner = "in time" if end.stopped else in_a_line(describe(end))
     return Verdict(trigger=trigger, reason=order, message=f"{words}; {manner}", exit_code=shell_status(end))
 

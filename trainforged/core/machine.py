@@ -88,6 +88,7 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.AttemptStarted: attempts.attempt_started,
     m.Progressed: attempts.progressed,
     m.HangFound: attempts.hang_found,
+    m.LossNotFinite: attempts.loss_not_finite,
     m.Noted: attempts.noted,
     m.AttemptEnded: attempts.attempt_ended,
     m.LeaseReleased: attempts.lease_released,

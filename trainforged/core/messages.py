@@ -229,6 +229,14 @@ class HangFound(Event, frozen=True, kw_only=True):
     message: str
 
 
+class LossNotFinite(Event, frozen=True, kw_only=True):
+    """The attempt reported a loss that is NaN or infinite; `message` says which, and where."""
+
+    job: int
+    attempt: int
+    message: str
+
+
 class Noted(Event, frozen=True, kw_only=True):
     """Something to remember of a job that decides nothing: a checkpoint was saved, say."""
 

@@ -51,6 +51,7 @@ class State:
         self.next_id = 1
         self.jobs: dict[int, m.Job] = {}
         self.outcomes: dict[int, JobState] = {}  # of every ended job that has not been removed
+        self.counts: Counter[JobState] = Counter()  # of every job that has not been removed
         self.leases: dict[int, m.Lease] = {}
         self.devices: dict[str, m.Device] = {}
         self.queue: list[Place] = []  # every queued job
@@ -68,7 +69,9 @@ class State:
                 case m.JobAdded(job=job) | m.JobChanged(job=job):
                     self._put(job)
                 case m.JobRemoved(job=job_id):
-                    self.outcomes.pop(job_id, None)
+                    outcome = self.outcomes.pop(job_id, None)
+                    if outcome is not None:
+                        self.counts[outcome] -= 1
                 case m.LeaseChanged(lease=lease):
                     self.leases[lease.job] = lease
                 case m.LeaseEnded(job=job_id):
@@ -84,7 +87,8 @@ class State:
                     self.patience = patience
 
     def restore(self, jobs: Iterable[m.Job], leases: Iterable[m.Lease], devices: Iterable[m.Device]) -> None:
-        """Fill an empty state with what storage kept. Queue and indexes follow from it."""
+        """Fill a state that has only its outcomes with what storage kept. The indexes follow from it."""
+        self.counts = Counter(self.outcomes.values())
         self.leases.update((lease.job, lease) for lease in leases)
         self.devices.update((device.uuid, device) for device in devices)
         for job in jobs:
@@ -98,12 +102,19 @@ class State:
         if old is not None and old.state is JobState.QUEUED:
             self._leave_queue(old)
         job = self._share(job)
+        self._count(old, job)
         self.jobs[job.id] = job
         self.next_id = max(self.next_id, job.id + 1)
         if job.state is JobState.QUEUED:
             self._join_queue(job, sort)
         self._index(old, job)
         self._forget_if_over(job.id)
+
+    def _count(self, old: m.Job | None, job: m.Job) -> None:
+        if old is not None:
+            self.counts[old.state] -= 1
+        if old is not None or job.id not in self.outcomes:  # else it is counted, and still holds a lease
+            self.counts[job.state] += 1
 
     def _join_queue(self, job: m.Job, sort: bool) -> None:
         _add(self.queue, place(job), sort)

@@ -34,6 +34,9 @@ from trainforged.web.serving import SocketTaken, inherited_socket, raise_descrip
 log = logging.getLogger("trainforged")
 
 
+SWITCH = 0.0005  # seconds until a thread that reads records lets the event loop have its turn
+
+
 class CannotStart(Exception):
     """The daemon cannot run here; the message says why and what to do."""
 
@@ -42,6 +45,7 @@ def run(options: Options) -> int:
     """Be the daemon until SIGTERM or SIGINT. Raises `CannotStart` and `ConfigError`."""
     settings = Settings(options.config)
     set_up_logging(settings.now.log.level)
+    sys.setswitchinterval(SWITCH)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
     try:
         raise_descriptor_limit()

@@ -56,6 +56,7 @@ class RecordWatch:
         self._usage = usage
         self._clock = clock
         self._told: dict[int, float] = {}
+        self._warned: set[tuple[int, int]] = set()  # attempts whose loss was seen to be no number
         self._reading = asyncio.Lock()
 
     async def run(self) -> None:
@@ -78,6 +79,7 @@ class RecordWatch:
         gathered = await self._read(partial(self._drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
+        self._warned.discard((job, attempt))
         try:
             known = await asyncio.to_thread(self._reader.position, job)
             return _position(known.progress) if known is not None and known.source != "output" else None
@@ -137,12 +139,19 @@ class RecordWatch:
                         position=_position(entry.progress),
                     )
                 )
+            self._look_at_loss(entry, now)
             for note in entry.notes:
                 event = _event(note, now)
                 if event is not None:
                     self._engine.tell(event)
             if entry.skipped:
                 log.warning("job %d: records that cannot be used: %s", entry.job, dict(entry.skipped))
+
+    def _look_at_loss(self, entry: Gathered, now: float) -> None:
+        key = entry.job, entry.attempt
+        if entry.not_finite is not None and key not in self._warned:
+            self._warned.add(key)
+            self._engine.tell(m.LossNotFinite(time=now, job=key[0], attempt=key[1], message=entry.not_finite))
 
     def _show(self, jobs: Iterable[int]) -> None:
         known = self._reader.progresses(list(jobs), self._clock())

@@ -279,7 +279,6 @@ class DaemonService:
 
     async def status(self) -> StatusAnswer:
         state = self._engine.state
-        counts = await asyncio.to_thread(self._store.counts)
         devices = list(state.devices.values())
         free = scheduler.free(devices, state.leases.values(), state.machine)
         return StatusAnswer(
@@ -290,7 +289,7 @@ class DaemonService:
             user=self._user,
             state_dir=str(self._state_dir),
             simulated=self._devices.inventory.simulated,
-            jobs=Counts(**{str(name): number for name, number in counts.items()}),
+            jobs=Counts(**{str(name): state.counts[name] for name in JobState}),
             gpus_total=len(devices),
             gpus_free=len(free.gpus),
             cpu_total=state.machine.cpu,

@@ -37,7 +37,8 @@ class LiveAttempt(msgspec.Struct, frozen=True):
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """What is new of one attempt. `reports` counts rank 0's; `progress` is the job's latest position, if
     that has moved, without what follows from it (`RecordReader.progress`); `skipped` counts what could not
-    be used, by `Rubbish`; `more` is True where the bounds left something to read."""
+    be used, by `Rubbish`; `more` is True where the bounds left something to read. `not_finite` says of the
+    first loss that is no number which it is."""
 
     job: int
     attempt: int
@@ -46,6 +47,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...] = ()
     skipped: dict[str, int] = {}
     more: bool = False
+    not_finite: str | None = None
 
 
 class _News(msgspec.Struct, frozen=True):
@@ -266,4 +268,14 @@ def _gathered(live: LiveAttempt, news: Sequence[_News], refused: int, waiting: b
         notes=tuple(note for entry in news for note in entry.reading.notes),
         skipped=dict(skipped),
         more=waiting or any(entry.more for entry in news),
+        not_finite=next(filter(None, (_not_finite(entry.reading) for entry in news)), None),
     )
+
+
+def _not_finite(reading: Reading) -> str | None:
+    for report in reading.reports:
+        for name, value in report.metrics.items():
+            if value - value != 0 and "loss" in name.lower():  # NaN or infinite
+                at = "" if report.step is None else f" at step {report.step:g}"
+                return f"rank {reading.rank} reported {name} = {value}{at}"
+    return None
