@@ -48,11 +48,12 @@ def measure(scene: Scene) -> list[Figure]:
     job = start_reporters(daemon)
     with crowd(daemon, SETTLING + seconds * 1.5, job) as clients:
         time.sleep(SETTLING)
+        before, began = steps(daemon, job), time.monotonic()
         busy = probe(daemon, seconds)
         command_busy = commands(scene, daemon, seconds / 4)
+        rate = (steps(daemon, job) - before) / (time.monotonic() - began)
         memory = processes.resident(daemon.pid) / MB
         told = json.loads(clients.communicate()[0])
-    rate = stored(daemon, job)
     answers = told["answers"]
     failed = sum(number for status, number in answers.items() if status != "200")
     return [
@@ -135,14 +136,8 @@ def _step_back() -> None:
     os.nice(10)
 
 
-def stored(daemon: RealDaemon, job: int) -> float:
-    """Records a second of all the jobs, once the crowd has gone."""
-
-    def steps() -> float:
-        with daemon.client() as client:
-            found = [client.job(job + number).progress for number in range(REPORTERS)]
-        return sum(p.step or 0.0 for p in found if p is not None)
-
-    before, began = steps(), time.monotonic()
-    time.sleep(2.0)
-    return (steps() - before) / (time.monotonic() - began)
+def steps(daemon: RealDaemon, job: int) -> float:
+    """What the jobs from `job` on have reported, as far as the daemon has taken it in."""
+    with daemon.client() as client:
+        found = [client.job(job + number).progress for number in range(REPORTERS)]
+    return sum(progress.step or 0.0 for progress in found if progress is not None)

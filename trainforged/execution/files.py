@@ -79,7 +79,7 @@ class Files:
                         await in_thread(content.flush)
                 await in_thread(lambda: self._keep(content, sha256, durable))
             finally:
-                content.discard()
+                await in_thread(content.discard)  # to remove a large file takes the system a while
         elif durable:
             await self.secure((sha256,))
 
