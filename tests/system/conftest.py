@@ -27,13 +27,26 @@ def start_machine(disk_image: Path) -> Iterator[Callable[[], Machine]]:
         yield lambda: stack.enter_context(_machine(disk_image))
 
 
+@pytest.fixture
+def machine_off(disk_image: Path) -> Iterator[Machine]:
+    """A machine that has not booted."""
+    with _disk(disk_image) as made:
+        yield made
+
+
 @contextmanager
 def _machine(disk_image: Path) -> Iterator[Machine]:
+    with _disk(disk_image) as made:
+        yield made.boot()
+
+
+@contextmanager
+def _disk(disk_image: Path) -> Iterator[Machine]:
     folder = Path(tempfile.mkdtemp(prefix="tf-machine-"))
     made = Machine(disk_image, folder)
     try:
         made.write("/etc/trainforge/environment", "TRAINFORGED_OPTIONS=--simulate-gpus 2\n")
-        yield made.boot()
+        yield made
     finally:
         made.destroy()
         shutil.rmtree(folder, ignore_errors=True)

@@ -38,8 +38,8 @@ class Machine:
         self._mounted = self._lay_over(image, folder)
         if not self._mounted:
             subprocess.run(["cp", "-aT", "--reflink=auto", str(image), str(self.disk)], check=True)
-        self._binds = _places()
-        for place in self._binds:
+        self.places = _places()
+        for place in self.places:
             self._make_reachable(place)
         subprocess.run(["chroot", str(self.disk), "useradd", "-m", "-u", str(UID), USER], check=True)
         self.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")  # where ranks meet
@@ -66,7 +66,7 @@ class Machine:
 
     def boot(self) -> Machine:
         """Returns once everything that starts at boot has."""
-        binds = [f"--bind-ro={place}" for place in self._binds]
+        binds = [f"--bind-ro={place}" for place in self.places]
         line = [
             *("systemd-nspawn", "--quiet", "-D", str(self.disk), "-M", self.name, "--register=no"),
             *(

@@ -8,12 +8,25 @@ from typing import Any
 import pytest
 
 from tests.system import uml
+from tests.system.machine import Machine
+
+pytestmark = pytest.mark.skipif(
+    uml.kernel() is None, reason="user-mode-linux is not installed (tests/prepare)"
+)
 
 
-def test_limits_hold_and_what_goes_beyond_them_is_told() -> None:
-    """One test, for booting takes the most of it."""
-    if uml.kernel() is None:
-        pytest.skip("user-mode-linux is not installed (tests/prepare)")
+@pytest.mark.slow
+def test_a_units_limits_hold_and_what_goes_beyond_them_is_told(machine_off: Machine) -> None:
+    found: dict[str, Any] = json.loads(uml.run_in(machine_off, "units.py"))
+    assert "error" not in found, found
+    assert found["limits"] == [str(64 << 20), "100000 100000"]
+    eater = found["eater"]
+    assert (eater["state"], eater["reason"]) == ("failed", "out_of_memory")
+    assert "was killed by the kernel: " in eater["why"]
+
+
+def test_a_groups_limits_hold_and_what_goes_beyond_them_is_told() -> None:
+    """Where there is no systemd. One test, for booting takes the most of it."""
     found = report(uml.run("limits.py"))
     assert "control groups below /sys/fs/cgroup/trainforge, which limit cpu and memory" in found["doctor"]
     assert found["limits"] == [str(64 << 20), "100000 100000"]

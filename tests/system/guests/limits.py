@@ -44,19 +44,23 @@ def job(number: int) -> dict[str, Any]:
     return found
 
 
-def ended(number: int) -> dict[str, Any] | None:
-    found = job(number)
-    return found if found["ended_at"] else None
-
-
 def outcome(number: int) -> dict[str, Any]:
-    found = wait_for(lambda: ended(number), DEADLINE, f"the end of job {number}")
+    tfctl("wait", str(number))  # which leaves the only core to the job
+    found = job(number)
     return {"state": found["state"], "reason": found["reason"], "why": tfctl("why", str(number))}
 
 
 def group(number: int) -> Path:
-    wait_for(lambda: job(number)["state"] == "running", DEADLINE, "it to run")
-    return next(GROUPS.glob(f"trainforge-{number}-1-*"))
+    """That of its first attempt, once it runs."""
+
+    def found() -> Path | None:
+        return next((path for path in GROUPS.glob(f"trainforge-{number}-1-*") if populated(path)), None)
+
+    return wait_for(found, DEADLINE, f"job {number} to run") or Path()
+
+
+def populated(folder: Path) -> bool:
+    return bool((folder / "cgroup.procs").read_text())
 
 
 def throttled(folder: Path) -> int:
@@ -93,8 +97,9 @@ def main() -> None:
     print("FOUND", json.dumps(found), flush=True)
 
 
-try:
-    main()
-except BaseException:
-    print((FOLDER / "log").read_text() if FOLDER.exists() else "", flush=True)
-    raise
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException:
+        print((FOLDER / "log").read_text() if FOLDER.exists() else "", flush=True)
+        raise
