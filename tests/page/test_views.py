@@ -34,7 +34,7 @@ def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
     made = start_dashboard(2)
     daemon, folder = made.daemon, made.daemon.folder
     trains = program(folder, "trains", TRAINS)
-    daemon.command(*trains, "4", "50", name="trained", resources={"gpu": 1})
+    daemon.command(*trains, "4", "1000", name="trained", resources={"gpu": 1})
     daemon.command(*program(folder, "fails", FAILS), name="broken")
     daemon.command(*trains, "3", "40", name="trained", schedule={"priority": 1})
     for job in (1, 2, 3):
@@ -120,6 +120,18 @@ def test_curves_zoom_move_and_change_their_axis(tab: Page, dashboard: Dashboard)
     expect(tab.get_by_role("button", name="Epoch")).to_have_attribute("aria-pressed", "true")
     tab.get_by_label("Logarithmic").check()
     expect(plot).to_be_visible()
+
+
+def test_a_plot_that_is_zoomed_into_shows_every_point(tab: Page, dashboard: Dashboard) -> None:
+    """Of 4,000 points the whole curve shows those that it has room for, a quarter of it all of its own."""
+    show(tab, dashboard, "curves")
+    plot = tab.get_by_role("img", name=re.compile("^loss: loss is"))
+    plot.press("+")
+    plot.press("+")
+    exact = re.compile(r"^loss: loss is .*between .*, (99|100|101)\d points; val_loss")
+    expect(tab.get_by_role("img", name=exact)).to_be_visible()
+    plot.press("0")
+    expect(tab.get_by_role("img", name=exact)).to_have_count(0)
 
 
 def test_a_value_that_is_no_number_is_named(tab: Page, dashboard: Dashboard) -> None:

@@ -85,6 +85,9 @@ def test_only_what_is_new(store: MetricStore) -> None:
     assert one(store, since=NOW + 4).step == (5,)
     assert one(store, since=NOW + 5).step == ()
     assert one(store, since=NOW - 1).step == (0, 1, 2, 3, 4, 5)
+    assert one(store, until=NOW + 2).step == (0, 1, 2)
+    assert one(store, since=NOW, until=NOW + 3).step == (1, 2, 3)
+    assert one(store, until=NOW - 1).step == ()
 
 
 def test_jobs_ranks_and_restarts_do_not_mix(store: MetricStore, tmp_path: Path) -> None:
@@ -249,6 +252,7 @@ def test_a_million_points_are_few_in_no_time(store: MetricStore) -> None:
     assert (few.step[0], few.step[-1]) == (0, 999_999)
     start = time.process_time()
     assert len(one(store, points=1000, since=NOW + 999_990).step) == 9
+    assert len(one(store, points=1000, since=NOW + 500_000, until=NOW + 500_500).step) == 500
     assert time.process_time() - start < 0.1
 
 

@@ -244,7 +244,7 @@ class DaemonService:
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
         series = await asyncio.to_thread(
-            self._metrics.query, job, which.names, which.since, which.points, which.rank
+            self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
         )
         ranks = await asyncio.to_thread(self._metrics.ranks, job)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)

@@ -172,9 +172,10 @@ class MetricStore:
         since: float | None = None,
         points: int | None = None,
         rank: int = 0,
+        until: float | None = None,
     ) -> tuple[Series, ...]:
         """The series of these names (none: all), in order of name, as `series.Reader.read` says.
-        `since` is in seconds since the epoch."""
+        `since` and `until` are in seconds since the epoch."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         with self._database.read() as connection:
@@ -186,7 +187,9 @@ class MetricStore:
                 "SELECT id, name, has_nan FROM series WHERE job = ? AND rank = ? ORDER BY name", (job, rank)
             ).fetchall()
             return tuple(
-                Reader(connection, series, bool(has_nan), self._known).read(name, starts, since, points)
+                Reader(connection, series, bool(has_nan), self._known).read(
+                    name, starts, since, until, points
+                )
                 for series, name, has_nan in rows
                 if not names or name in names
             )

@@ -66,9 +66,12 @@ class Reader:
         self._series = series
         self._has_nan = has_nan
 
-    def read(self, name: str, starts: Sequence[Start], since: float | None, points: int | None) -> Series:
-        """What is shown of the series: after the time `since`, and at most `points` (or a few) of it."""
-        segments = list(self._segments([*starts, *self._own_starts()], since))
+    def read(
+        self, name: str, starts: Sequence[Start], since: float | None, until: float | None, points: int | None
+    ) -> Series:
+        """What is shown of the series: after the time `since`, up to `until`, and at most `points` (or a
+        few) of it."""
+        segments = list(self._segments([*starts, *self._own_starts()], since, until))
         total = sum(segment.length for segment in segments)
         if points is None or total <= max(points, FEWEST_POINTS):
             rows = [row for segment in segments for row in self._all(segment)]
@@ -85,15 +88,18 @@ class Reader:
 
     # ---- which samples
 
-    def _segments(self, starts: Sequence[Start], since: float | None) -> Iterator[Segment]:
+    def _segments(
+        self, starts: Sequence[Start], since: float | None, until: float | None
+    ) -> Iterator[Segment]:
         for attempt in self._attempts():
             first = 0 if since is None else self._first_after(attempt, since)
-            segment = Segment(attempt, first, self._newest(attempt))
+            last = self._newest(attempt) if until is None else self._first_after(attempt, until) - 1
+            segment = Segment(attempt, first, last)
             condition, values = _visible(start for start in starts if start.attempt > attempt)
             if condition:
                 key = (self._series, segment, condition, *values.values())
                 segment = self._known.get(key) or self._visible_part(segment, condition, values)
-                if since is None:
+                if since is None and until is None:
                     self._known[key] = segment
             if segment.length > 0:
                 yield segment

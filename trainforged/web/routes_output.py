@@ -18,6 +18,7 @@ from trainforged.web.streams import EVENT_STREAM, stream, tell
 
 routes = Routes()
 
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # seconds since the epoch
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -32,7 +33,8 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
     name: tuple[str, ...] = ()
-    since: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None  # seconds since the epoch
+    since: Moment | None = None
+    until: Moment | None = None
     points: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 1000
     rank: Natural = 0
 
@@ -64,7 +66,9 @@ async def logs(call: Call[LogsQuery, None]) -> FoundLines | web.StreamResponse:
 @routes.add("GET", "/v1/jobs/{id}/metrics", "Series the job reported, downsampled to `points`")
 async def metrics(call: Call[MetricsQuery, None]) -> MetricsAnswer:
     query = call.query
-    which = MetricsFilter(names=query.name, since=query.since, points=query.points, rank=query.rank)
+    which = MetricsFilter(
+        names=query.name, since=query.since, until=query.until, points=query.points, rank=query.rank
+    )
     return await call.service.metrics(call.job, which)
 
 

@@ -60,10 +60,12 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricsFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which series (no names: all) and how much of them. `since` is in seconds since the epoch."""
+    """Which series (no names: all) and how much of them: after `since`, up to `until` (seconds since
+    the epoch)."""
 
     names: tuple[str, ...] = ()
     since: float | None = None
+    until: float | None = None
     points: int = 1000
     rank: int = 0
 

@@ -44,6 +44,13 @@ export class Curves {
     for (const series of answer.series) this.append(series);
   }
 
+  /** Of the same series, what lies between two times. */
+  async between(since: number, until: number): Promise<Map<string, Curve>> {
+    const part = new Curves(this.job, this.rank, this.names);
+    for (const series of (await part.ask({ points: POINTS, since, until })).series) part.append(series);
+    return part.curves;
+  }
+
   /** What came since. Calls while one is under way share its answer. */
   more(): Promise<void> {
     this.busy ??= this.grow().finally(() => (this.busy = null));
@@ -87,6 +94,27 @@ export class Curves {
       this.attempt = Math.max(this.attempt, series.attempt[i]!);
     }
   }
+}
+
+/**
+ * Curves between two places in full detail, for a plot that is zoomed into: those that were thinned, since of the
+ * others everything is there. Null where there is no more to see.
+ */
+export async function detail(of: Curves, axis: Axis, start: number, from: number, to: number): Promise<Map<string, Curve> | null> {
+  const thinned = [...of.curves.values()].filter((curve) => curve.value.length >= POINTS / 2);
+  let since = Infinity;
+  let until = -Infinity;
+  for (const curve of thinned) {
+    const at = places(curve, axis, start);
+    const first = at.findIndex((place) => place >= from);
+    const end = at.findLastIndex((place) => place <= to);
+    if (first >= 0) since = Math.min(since, curve.time[Math.max(0, first - 1)]!);
+    if (end >= 0) until = Math.max(until, curve.time[Math.min(end + 1, at.length - 1)]!);
+  }
+  if (axis === "epoch" || since >= until) return null;
+  const found = await of.between(since - 1e-6, until);
+  for (const name of found.keys()) if (!thinned.some((curve) => curve.name === name)) found.delete(name);
+  return found;
 }
 
 /** The places of a curve's points on an axis, not falling. */

@@ -2,7 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { sentence } from "../../api/client";
 import type { JobView } from "../../api/types";
 import { Chart } from "../../plot/Chart";
-import { Curves, grouped, places, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
+import { Curves, detail, grouped, places, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
 import type { Line } from "../../plot/align";
 import type { Window } from "../../plot/moving";
 import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
@@ -14,12 +14,13 @@ import { generation } from "../../state/store";
 export const SHARE = /^(data|compute|communication)_share$/;
 
 export function CurvesTab({ job }: { job: JobView }) {
-  const { version, curves, problem, again } = useCurves(job, 0);
+  const { version, held, curves, problem, again } = useCurves(job, 0);
   const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
   const [window, setWindow] = useState<Window | null>(null);
   const start = Date.parse(job.started_at ?? job.submitted_at) / 1000;
   const marks = useMemo(() => restarts(curves.values(), choice.axis, start), [version, choice.axis, start]);
   const groups = useMemo(() => grouped([...curves.keys()].filter((name) => !SHARE.test(name))), [version]);
+  const closer = useDetail(held, choice.axis, start, window);
   if (problem && curves.size === 0) return <Problem text={problem} retry={again} />;
   if (version > 0 && groups.length === 0) return <NoCurves job={job} />;
   const choose = (next: PlotChoice) => {
@@ -34,8 +35,8 @@ export function CurvesTab({ job }: { job: JobView }) {
           <Group
             key={title}
             title={title}
-            curves={names.map((name) => curves.get(name)!)}
-            {...{ version, choice, start, marks, window, setWindow }}
+            curves={names.map((name) => closer?.get(name) ?? curves.get(name)!)}
+            {...{ closer, version, choice, start, marks, window, setWindow }}
           />
         ))}
       </div>
@@ -48,6 +49,7 @@ interface GroupProps {
   title: string;
   curves: Curve[];
   version: number;
+  closer: Map<string, Curve> | null;
   choice: PlotChoice;
   start: number;
   marks: Map<number, number>;
@@ -55,10 +57,10 @@ interface GroupProps {
   setWindow: (window: Window | null) => void;
 }
 
-function Group({ title, curves, version, choice, start, marks, window, setWindow }: GroupProps) {
+function Group({ title, curves, version, closer, choice, start, marks, window, setWindow }: GroupProps) {
   const lines = useMemo(
     () => curves.flatMap((curve, i) => linesOf(curve, curve.name, i, choice.axis, choice.smoothing, start)),
-    [version, choice.axis, choice.smoothing, start, curves.length],
+    [version, closer, choice.axis, choice.smoothing, start, curves.length],
   );
   return (
     <Chart
@@ -133,5 +135,26 @@ export function useCurves(job: JobView, rank: number, names: readonly string[] =
       clearInterval(timer);
     };
   }, [held, connected, live, job.attempt, count]);
-  return { version, curves: held.curves, ranks: held.ranks, problem, again: () => setCount(count + 1) };
+  return { version, held, curves: held.curves, ranks: held.ranks, problem, again: () => setCount(count + 1) };
+}
+
+/** What a zoomed plot shows in place of thinned curves, once it is there. */
+function useDetail(of: Curves, axis: Axis, start: number, window: Window | null): Map<string, Curve> | null {
+  const [found, setFound] = useState<{ window: Window; curves: Map<string, Curve> } | null>(null);
+  useEffect(() => {
+    if (!window) return setFound(null);
+    let gone = false;
+    const timer = setTimeout(() => {
+      detail(of, axis, start, window.from, window.to).then(
+        (curves) => gone || setFound(curves && { window, curves }),
+        () => undefined, // the thinned curves stay
+      );
+    }, 150);
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+    };
+  }, [of, axis, start, window?.from, window?.to]);
+  if (!window || !found || window.from < found.window.from || window.to > found.window.to) return null;
+  return found.curves;
 }
