@@ -101,6 +101,7 @@ def test_the_overview_says_who_has_what_and_why_the_rest_waits(tab: Page, dashbo
 
 def test_curves_zoom_move_and_change_their_axis(tab: Page, dashboard: Dashboard) -> None:
     show(tab, dashboard, "curves")
+    expect(tab.locator("figure[data-title=loss] canvas")).to_be_visible()
     plot = tab.get_by_role("img", name=re.compile("^loss: loss is"))
     plot.focus()
     plot.press("+")
@@ -125,6 +126,7 @@ def test_curves_zoom_move_and_change_their_axis(tab: Page, dashboard: Dashboard)
 def test_a_plot_that_is_zoomed_into_shows_every_point(tab: Page, dashboard: Dashboard) -> None:
     """Of 4,000 points the whole curve shows those that it has room for, a quarter of it all of its own."""
     show(tab, dashboard, "curves")
+    expect(tab.locator("figure[data-title=loss] canvas")).to_be_visible()
     plot = tab.get_by_role("img", name=re.compile("^loss: loss is"))
     plot.press("+")
     plot.press("+")

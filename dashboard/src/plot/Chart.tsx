@@ -42,18 +42,30 @@ export function Chart(props: ChartProps) {
 
   useEffect(() => {
     const node = holder.current!;
-    const made = new uPlot(options(node, latest, legend), data, node);
+    let end = () => {};
+    const stop = seen(node, () => {
+      end = start(node);
+    });
+    return () => {
+      stop();
+      end();
+    };
+  }, [shape, theme]);
+
+  /** Once it comes into sight: a plot costs a canvas. */
+  const start = (node: HTMLElement): (() => void) => {
+    const made = new uPlot(options(node, latest, legend), align(latest.current.lines, log), node);
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height }));
     resize.observe(node);
-    const stop = pan(made, (next) => latest.current.onWindow?.(next));
+    const still = pan(made, (next) => latest.current.onWindow?.(next));
     return () => {
-      stop();
+      still();
       resize.disconnect();
       made.destroy();
       plot.current = null;
     };
-  }, [shape, theme]);
+  };
 
   useEffect(
     () =>
@@ -86,6 +98,7 @@ export function Chart(props: ChartProps) {
       <div
         ref={holder}
         class="plot"
+        style={{ minHeight: `${height}px` }}
         role="img"
         aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props)].join("; ")}
         tabIndex={0}

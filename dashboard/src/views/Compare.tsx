@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Comparison, JobView, LastAndBest } from "../api/types";
 import { figure } from "../format";
 import { PlotControls, type PlotChoice } from "../parts/PlotControls";
@@ -88,7 +88,7 @@ interface Loaded {
 }
 
 function Overlay({ jobs }: { jobs: readonly JobView[] }) {
-  const [loaded, setLoaded] = useState<Record<number, Loaded>>({});
+  const [loaded, put] = useGathered<Loaded>();
   const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
   const [window, setWindow] = useState<Window | null>(null);
   const names = new Set(jobs.flatMap((job) => [...(loaded[job.id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
@@ -96,7 +96,7 @@ function Overlay({ jobs }: { jobs: readonly JobView[] }) {
   return (
     <>
       {jobs.map((job) => (
-        <Load key={job.id} job={job} put={(found) => setLoaded((known) => ({ ...known, [job.id]: found }))} />
+        <Load key={job.id} job={job} put={(found) => put(job.id, found)} />
       ))}
       {order.length > 0 && (
         <PlotControls
@@ -113,6 +113,22 @@ function Overlay({ jobs }: { jobs: readonly JobView[] }) {
       </div>
     </>
   );
+}
+
+/** What comes from several at about the same time is drawn once. */
+function useGathered<T>(): [Record<number, T>, (id: number, found: T) => void] {
+  const [shown, setShown] = useState<Record<number, T>>({});
+  const gathered = useRef<Record<number, T>>({});
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const put = (id: number, found: T) => {
+    gathered.current = { ...gathered.current, [id]: found };
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      setShown(gathered.current);
+    }, 100);
+  };
+  return [shown, put];
 }
 
 /** Brings one job's curves; draws nothing itself. */
