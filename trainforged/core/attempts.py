@@ -46,8 +46,15 @@ def attempt_started(draft: Draft, event: m.AttemptStarted) -> m.Reply:
         lease = replace(lease, resumed_from=event.resumed_from)
         draft.put_lease(lease)
         draft.put_attempt(attempt_record(lease, started_at=started))
-        draft.note(event.time, "attempt_started", f"attempt {job.attempt} started", job.id)
+        waited = {"waited": _waited(job, started)} if job.attempt == 1 else {}
+        draft.note(event.time, "attempt_started", f"attempt {job.attempt} started", job.id, **waited)
     return m.Accepted(jobs=(job.id,))
+
+
+def _waited(job: m.Job, started: float) -> float:
+    """Seconds from when it might first have run to its first start."""
+    begin = job.schedule.begin.timestamp() if job.schedule.begin is not None else 0.0
+    return max(0.0, started - max(job.submitted_at, begin))
 
 
 def _reached(job: m.Job, position: float | None) -> m.Job:

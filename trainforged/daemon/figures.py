@@ -19,9 +19,6 @@ COUNTED = (  # there from the start, so that a rate of them is one from the firs
 )  # fmt: skip
 
 
-FIRST_START = "attempt 1 started"
-
-
 class FigureBook:
     """`waste` says of a job whether it wastes GPUs, `notices` how many letters wait. On the event loop."""
 
@@ -45,11 +42,9 @@ class FigureBook:
         """What has happened. The first start of a job ends its wait."""
         for event in events:
             self._events[event.type] += 1
-            job = self._state.jobs.get(event.job) if event.job is not None else None
-            if event.type == "attempt_started" and job is not None and event.message == FIRST_START:
-                begin = job.schedule.begin.timestamp() if job.schedule.begin is not None else 0.0
+            if (waited := event.data.get("waited")) is not None:
                 self._starts += 1
-                self._waited += max(0.0, event.time.timestamp() - max(job.submitted_at, begin))
+                self._waited += waited
 
     def figures(self) -> Figures:
         state, now = self._state, self._clock()

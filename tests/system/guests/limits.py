@@ -16,7 +16,7 @@ from typing import Any
 from tests.support import wait_for
 
 DEADLINE = 120.0
-FOLDER = Path("/tmp/tf")
+FOLDER = Path(os.environ["TMPDIR"]) / "tf"
 SOCKET = FOLDER / "d.sock"
 GROUPS = Path("/sys/fs/cgroup/trainforge")
 EATS = "import sys; print('eats', flush=True); sys.stdout.write(str(len(b'x' * (512 << 20))))"
