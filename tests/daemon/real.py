@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,20 @@ def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLI
 
 
 class RealDaemon:
-    """`trainforged` as a user starts it, on simulated GPUs. `stop` and `kill` may be followed by `start`."""
+    """`trainforged` as a user starts it, on simulated GPUs; where `gpus` is None on those that the driver of
+    `env` shows. `stop` and `kill` may be followed by `start`."""
 
-    def __init__(self, folder: Path, gpus: int = 2, *options: str) -> None:
+    def __init__(
+        self, folder: Path, gpus: int | None = 2, *options: str, env: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.state_dir = folder / "state"
         self.socket = folder / "d.sock"
         self.log = folder / "daemon.log"
         web = () if "--web" in options else ("--web", "off")  # its port is one for the whole machine
-        self._options = ("--simulate-gpus", str(gpus), *web, *options)
+        made_up = () if gpus is None else ("--simulate-gpus", str(gpus))
+        self._options = (*made_up, *web, *options)
+        self._env = env
         self.process: subprocess.Popen[bytes] | None = None
 
     # ---- life
@@ -55,6 +60,7 @@ class RealDaemon:
                     "--socket", str(self.socket), *self._options,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=self._env,
             )  # fmt: skip
         if wait:
             wait_until(self._answers, "the daemon to answer")

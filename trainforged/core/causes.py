@@ -169,6 +169,16 @@ def describe(end: AttemptEnd) -> str:
     return f"{status}: {error.text}" if error is not None else status
 
 
+def account(end: AttemptEnd, gpus: Sequence[str], reason: EndReason | None) -> str:
+    """As `describe`, with what is known beyond the rank's own words: the kernel's and the GPUs' part in it.
+    `reason` is what the attempt was judged to have ended of."""
+    said, why = describe(end), cause(end, gpus)
+    evidence = why.evidence.removesuffix(" …")
+    if why.reason is not reason or evidence in said:
+        return said
+    return why.evidence if evidence.startswith(said) else f"{why.evidence} ({said})"
+
+
 def tail(end: AttemptEnd) -> str | None:
     """The last that the failing rank wrote; None where it left an exception, or nothing."""
     rank = first_failure(end)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trainforge.api import AttemptView, Git, JobView, Progress, RankView, ResourceView, Usage, Waste
 from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
-from trainforged.core.causes import describe, first_failure, tail
+from trainforged.core.causes import account, first_failure, tail
 from trainforged.core.state import State
 from trainforged.storage.jobs import Submission
 
@@ -145,7 +145,7 @@ def _attempt(attempt: m.Attempt) -> AttemptView:
         reason=attempt.reason,
         exit_code=end.exit_code if end is not None else None,
         signal=end.signal if end is not None else None,
-        message=describe(end) if end is not None else None,
+        message=account(end, attempt.gpus, attempt.reason) if end is not None else None,
         failed_rank=failed.rank if failed is not None else None,
         tail=tail(end) if end is not None else None,
         ranks=tuple(map(_rank, end.ranks)) if end is not None else (),
