@@ -115,6 +115,27 @@ def test_kills_are_counted_where_somebody_does(tmp_path: Path) -> None:
     assert Group(str(tmp_path)).oom_kills() == 2
 
 
+@needs_groups
+def test_groups_that_the_job_made_go_too() -> None:
+    assert FOUND is not None
+    path = FOUND.make(f"test-{os.getpid()}-nested", cpu=1, memory=0)
+    assert path is not None
+    os.makedirs(f"{path}/its/own")
+    assert Group(path).clear(patience=20.0) == ()
+    assert gone(path)
+
+
+def test_what_nobody_removed_is_swept_once_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, used = tmp_path / "trainforge-1-1-a", tmp_path / "trainforge-2-1-b"
+    for folder in (new, used / "its", tmp_path / "other"):
+        folder.mkdir(parents=True)
+    groups.sweep(tmp_path)
+    assert not gone(str(new))
+    monkeypatch.setattr(groups, "OLD", -1.0)
+    groups.sweep(tmp_path)
+    assert (gone(str(new)), gone(str(used)), gone(str(tmp_path / "other"))) == (True, False, False)
+
+
 # ---- where groups are made
 
 

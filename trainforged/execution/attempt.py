@@ -254,7 +254,7 @@ class Attempt:
         token = await self._means.threads.run(self._folder.token)
         if token is not None:
             group = await self._means.threads.run(self._folder.group)
-            left = await self._means.threads.run(leftovers.kill_all, token, group, looks=2, patience=CLEANING)
+            left = await self._means.threads.run(leftovers.kill_all, token, group, looks=3, patience=CLEANING)
             if left:
                 log.warning("of a lost attempt (%s) %s is left", self._folder.path, leftovers.describe(left))
         await self._means.threads.run(leftovers.kill_family, self.family)

@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 
 from trainforged.execution.shim import group
 
 FOLDER = "trainforge"
+OLD = 3600.0  # seconds
 WANTED = ("cpu", "memory")
 PERIOD = 100_000  # microseconds in which the share of CPU time is counted
 SYSTEMD = Path("/run/systemd/system")
@@ -70,8 +72,20 @@ def find() -> Groups | None:
             folder.mkdir(exist_ok=True)
             _enable(folder)
             if os.access(folder / "cgroup.procs", os.W_OK):
+                sweep(folder)
                 return Groups(folder, _enabled(folder))
     return None
+
+
+def sweep(folder: Path) -> None:
+    """Remove groups that nobody is in and nobody removed: who should have was killed, and had no successor.
+
+    Not the new ones: their attempts are about to be born in them.
+    """
+    for path in folder.glob(name("*")):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_ctime > OLD:
+                path.rmdir()
 
 
 def _home(mounted: Path) -> Path | None:

@@ -15,7 +15,7 @@ from trainforged.execution.shim.lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 CLONE3 = 435  # the number of the call, on every architecture
 CLONE_INTO_CGROUP = 1 << 33
@@ -60,17 +60,20 @@ class Group:
         _write(f"{self.path}/cgroup.kill", "1")
 
     def members(self) -> list[int]:
-        return [int(pid) for pid in _read(f"{self.path}/cgroup.procs").split()]
+        return [int(pid) for folder in self._folders() for pid in _read(f"{folder}/cgroup.procs").split()]
 
     def remove(self) -> bool:
-        """Whether it is gone; it is not while a process is in it."""
-        try:
-            os.rmdir(self.path)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+        """Whether it is gone, with the groups that the job made in it; not while a process is in it."""
+        for folder in self._folders():
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+        return not os.path.exists(self.path)
+
+    def _folders(self) -> Iterator[str]:
+        """Its own comes last."""
+        return (folder for folder, _, _ in os.walk(self.path, topdown=False))
 
     def clear(self, patience: float) -> Sequence[int]:
         """Kill it all and remove it; who is left after so many seconds, as a rule nobody."""
