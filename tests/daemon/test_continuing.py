@@ -72,3 +72,32 @@ def test_only_an_ended_job_is_retried(daemon: RealDaemon) -> None:
             client.retry(held, RetryRequest(request_id="a"))
         with pytest.raises(ApiError, match=f"job {running} is .*: cancel it first"):
             client.retry(running, RetryRequest(request_id="b"))
+
+
+TEARS = """
+import glob, os, signal, torch, trainforge
+checkpointer = trainforge.Checkpointer(model=torch.nn.Linear(2, 2))
+print("from", checkpointer.resume(), flush=True)
+if os.environ["TRAINFORGE_ATTEMPT"] == "1":
+    checkpointer.save(3)
+    checkpointer.save(6)
+    checkpointer.close()
+    newest = max(glob.glob(os.environ["TRAINFORGE_CHECKPOINT_DIR"] + "/*6"))
+    for path in glob.glob(newest + "/*.pt"):
+        os.truncate(path, 10)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.torch
+def test_a_torn_newest_checkpoint_is_passed_over_and_named(daemon: RealDaemon) -> None:
+    pytest.importorskip("torch")
+    (daemon.folder / "train.py").write_text(TEARS)
+    daemon.tfctl("submit", "train.py", "--gpu", "0")
+    assert daemon.wait_for(1).attempt == 2
+    assert "from 3" in shown(daemon, 1)
+    with daemon.client() as client:
+        said = [event.message for event in client.events(job=1) if event.type == "checkpoint_skipped"]
+    (newest,) = (daemon.state_dir / "jobs" / "1" / "checkpoints").glob("*6")
+    assert said, "the daemon says so"
+    assert all(line.startswith(f"checkpoint {newest.name} passed over: ") for line in said), said

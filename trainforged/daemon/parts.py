@@ -75,6 +75,7 @@ class Parts:
             jobs_dir=state_dir / "jobs",
             simulated=inventory.simulated,
             output_limit=settings.output_limit,
+            tell=self.engine.tell,
         )
         self.supervisor = Supervisor(
             state_dir,

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import msgspec
 
 from trainforge.api import FileEntry, ShellState
 from trainforged.core import messages as m
-from trainforged.daemon.resuming import resume_point
+from trainforged.daemon.resuming import passed_over, resume_point
 from trainforged.execution import durable
 from trainforged.execution.environments import Environments
 from trainforged.execution.errors import EnvironmentFailed, FilesError, NoSpace
@@ -41,7 +42,9 @@ class Preparation:
         jobs_dir: Path,
         simulated: bool,
         output_limit: Callable[[], int],
+        tell: Callable[[m.Event], None],
     ) -> None:
+        self._tell = tell
         self._store = store
         self._files = files
         self._environments = environments
@@ -71,6 +74,8 @@ class Preparation:
             raise CannotStart(str(error), hopeless=True) from error
         except OSError as error:
             raise CannotStart(f"{error.filename or folder}: {error.strerror}") from error
+        for words in await asyncio.to_thread(passed_over, self._jobs_dir, order.job, resume):
+            self._tell(m.Noted(time=time.time(), job=order.job, type="checkpoint_skipped", message=words))
         if resume is not None:
             self._resumed[order.job, order.attempt] = resume
         home = self._jobs_dir / str(order.job)

@@ -192,6 +192,7 @@ def _event(note: Note, now: float) -> m.Noted | None:
             words = f"continues from the checkpoint at {record.step:g}"
             return m.Noted(time=now, job=note.job, type="resumed", message=words)
         case CheckpointSkipped():
-            words = f"checkpoint passed over: {record.problem}"
+            named = f" {Path(record.path).name}" if record.path else ""
+            words = f"checkpoint{named} passed over: {record.problem}"
             return m.Noted(time=now, job=note.job, type="checkpoint_skipped", message=words)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainforge.in_job.manifests import best_whole, newest_whole
+from trainforge.in_job.manifests import best_whole, find_checkpoints, newest_whole
 from trainforged.execution.launch import CannotStart
 from trainforged.storage.jobs import Submission
 
@@ -22,6 +22,16 @@ def resume_point(jobs_dir: Path, job: int, submission: Submission) -> str | None
         gone = f"job {submission.resume_from}, which it continues, has no whole checkpoint any more"
         raise CannotStart(gone, hopeless=True)
     return found
+
+
+def passed_over(jobs_dir: Path, job: int, chosen: str | None) -> list[str]:
+    """The job's own checkpoints that are newer than the `chosen` one and damaged: a sentence about each.
+    One whose saving was cut off is none of them: it never was a checkpoint."""
+    found = find_checkpoints(str(jobs_dir / str(job) / "checkpoints"))
+    paths = [checkpoint.path for checkpoint in found]
+    newer = found[paths.index(chosen) + 1 :] if chosen in paths else found
+    names = ((Path(checkpoint.path).name, checkpoint.problem) for checkpoint in newer)
+    return [f"checkpoint {name} passed over: {why}" for name, why in names if why and name[0] != "."]
 
 
 def source(jobs_dir: Path, job: int, submission: Submission) -> int | None:
