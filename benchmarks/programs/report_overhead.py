@@ -35,7 +35,7 @@ def cost(call: Callable[[int], None]) -> tuple[float, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as at_end:
-        os.environ["TRAINFORGE_ATTEMPT_DIR"] = folder
+        os.environ["TRAINFORGE_ATTEMPT_DIR"] = os.environ["TRAINFORGE_JOB_DIR"] = folder
         import trainforge
 
         calls: dict[str, Callable[[int], None]] = {

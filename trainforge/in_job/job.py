@@ -9,13 +9,19 @@ Part of the in-job half: standard library only, Python ≥ 3.9.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
+import os
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from trainforge import protocol
 from trainforge.in_job import agreement, records, stopping
+
+if TYPE_CHECKING:
+    from trainforge.in_job.eventfiles import EventFiles
 
 _POSITION = frozenset({"step", "steps", "epoch", "epochs"})
 
@@ -40,6 +46,9 @@ def report(**numbers: SupportsFloat) -> None:
             metrics[name] = value if type(value) is float else _number(name, value)
     if records.in_job():
         records.write(protocol.REPORT, **position, metrics=metrics)
+        curves = _curves.files if _curves.found else _curves.find()
+        if curves is not None:
+            curves.add(position, metrics)
     elif numbers and records.rank() == 0:
         print(_line(position, metrics), flush=True)
 
@@ -82,6 +91,28 @@ def should_stop() -> bool:
     _agreed.stop = True
     records.write(protocol.STOPPING)
     return True
+
+
+class _Curves:
+    """What rank 0 leaves for TensorBoard, where that is installed. Once per process."""
+
+    found = False
+    files: EventFiles | None = None
+    _finding = threading.Lock()
+
+    def find(self) -> EventFiles | None:
+        with self._finding:
+            folder = os.environ.get(protocol.JOB_DIR)
+            wanted = records.rank() == 0 and folder and importlib.util.find_spec("tensorboard") is not None
+            if wanted and folder and not self.found:
+                from trainforge.in_job import eventfiles
+
+                self.files = eventfiles.EventFiles(os.path.join(folder, eventfiles.FOLDER))
+            self.found = True
+        return self.files
+
+
+_curves = _Curves()
 
 
 class _Agreed:
