@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from trainforged.execution.sockets import connections
+
 T = TypeVar("T")
 PAUSE = 0.005
 
@@ -27,3 +29,12 @@ async def until(condition: Callable[[], T], seconds: float = 20.0, what: str = "
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         await asyncio.sleep(PAUSE)
     return found
+
+
+def tcp_is_counted() -> bool:
+    """Whether this kernel tells what TCP connections carry (`inet_diag`)."""
+    try:
+        list(connections())
+    except OSError:
+        return False
+    return True

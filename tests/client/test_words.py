@@ -61,6 +61,11 @@ def test_numbers_of_things() -> None:
     assert ("uses", "0.0 cores, 1.0 GiB, 1 process") in whole(job(1, usage=Usage(processes=1, memory=2**30)))
 
 
+def test_what_went_over_the_network_is_told_where_it_is_known() -> None:
+    said = "0.0 cores, 0 B, 2 processes, 3.0 MiB received and 12 B sent over TCP"
+    assert ("uses", said) in whole(job(1, usage=Usage(processes=2, received=3 << 20, sent=12)))
+
+
 def test_on_a_narrow_terminal_the_reason_of_each_waiting_job_is_seen() -> None:
     name = "a-name-that-is-quite-long-for-a-narrow-terminal"
     jobs = [

@@ -5,9 +5,20 @@ from __future__ import annotations
 import time
 
 from tests.daemon.real import RealDaemon, wait_until
+from tests.support import tcp_is_counted
 from trainforge.states import JobState
 
-EATS = "import time\nblock = bytearray(50_000_000)\nwhile True: time.sleep(0.01)\n"
+EATS = """
+import socket, time
+block = bytearray(50_000_000)
+server = socket.create_server(("127.0.0.1", 0))
+here = socket.create_connection(server.getsockname())
+there, _ = server.accept()
+while True:
+    here.sendall(bytes(10_000))
+    there.recv(1 << 20)
+    time.sleep(0.01)
+"""
 
 
 def lane(daemon: RealDaemon, index: int = 0) -> list[dict[str, object]]:
@@ -21,7 +32,11 @@ def test_a_job_is_seen_on_its_gpu_and_in_its_figures_over_a_restart(daemon: Real
     daemon.wait_for(job, JobState.RUNNING)
     wait_until(lambda: [span for span in lane(daemon) if span["job"] == job], "the job on the timeline")
     wait_until(
-        lambda: (found := daemon.get(f"/v1/jobs/{job}/history"))["times"] and any(found["cpu"]),
+        lambda: (
+            (found := daemon.get(f"/v1/jobs/{job}/history"))["times"]
+            and any(found["cpu"])
+            and ((any(found["received"]) and any(found["sent"])) or not tcp_is_counted())
+        ),
         "the job's figures",
     )
     uuid = daemon.get(f"/v1/jobs/{job}")["gpus"][0]
@@ -39,6 +54,7 @@ def test_a_job_is_seen_on_its_gpu_and_in_its_figures_over_a_restart(daemon: Real
     assert [gpu["uuid"] for gpu in history["gpus"]] == [uuid]
     assert history["attempts"][0]["ended_at"] is None
     assert len(history["times"]) == len(history["cpu"]) == len(history["written"])
+    assert len(history["times"]) == len(history["received"]) == len(history["sent"])
     gpus = daemon.get("/v1/gpus/history?points=100")
     assert {gpu["index"] for gpu in gpus["gpus"]} == {0, 1}
     busy = next(gpu for gpu in gpus["gpus"] if gpu["uuid"] == uuid)

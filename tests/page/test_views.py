@@ -149,6 +149,12 @@ def test_text_of_a_job_is_text(tab: Page, dashboard: Dashboard) -> None:
     assert tab.locator("main b", has_text="not bold").count() == 0
 
 
+def test_what_a_job_sends_and_receives_is_drawn_and_explained(tab: Page, dashboard: Dashboard) -> None:
+    tab.goto(dashboard.address + "/jobs/4#system")
+    expect(tab.locator("figure[data-title='Network']")).to_contain_text("received")
+    expect(tab.get_by_text("what they send each other on this machine included")).to_be_visible()
+
+
 def test_the_log_is_searched_as_a_whole(tab: Page, dashboard: Dashboard) -> None:
     show(tab, dashboard, "log")
     tab.get_by_label("Search").fill("epoch 3")

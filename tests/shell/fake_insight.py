@@ -57,7 +57,9 @@ class FakeInsight:
 
     async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
         self._find(job)
-        return JobHistory(times=(), cpu=(), memory=(), read=(), written=(), gpus=(), attempts=())
+        return JobHistory(
+            times=(), cpu=(), memory=(), read=(), written=(), received=(), sent=(), gpus=(), attempts=()
+        )
 
     async def search(self, job: int, which: LineFilter) -> FoundLines:
         self._find(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_spans_are_kept_and_the_open_one_grows(store: HistoryStore) -> None:
 def test_a_forgotten_job_leaves_no_figures(tmp_path: Path) -> None:
     metrics = MetricStore(tmp_path / "m.db").open()
     for job in (1, 2):
-        metrics.history.write(News(job_figures=[(job, T, (1.0, 2.0, None, None))]), NOW)
+        metrics.history.write(News(job_figures=[(job, T, (1.0, 2.0, None, None, None, None))]), NOW)
     metrics.forget(1)
     assert metrics.history.job_grid(1, T, T + 5, 10, NOW).rows == {}
     assert metrics.history.job_grid(2, T, T + 5, 10, NOW).rows != {}
@@ -144,3 +145,22 @@ def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path
     assert path.with_name("metrics.db.v1.bak").exists()
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (METRICS.version,)
+
+
+def test_what_was_kept_before_the_network_was_measured_stays(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.db"
+    create = tuple(re.sub(r"received REAL,\s+sent REAL,\s+", "", statement) for statement in METRICS.create)
+    assert create != METRICS.create
+    third = Schema(version=3, application_id=METRICS.application_id, create=create)
+    old = Database(path, third, durable=True)
+    old.open()
+    with old.write() as connection:
+        connection.execute("INSERT INTO job_history VALUES (1, 5, ?, 1.0, 2.0, 3.0, 4.0)", (T // 5 * 5,))
+    old.close()
+
+    store = MetricStore(path).open()
+
+    store.history.write(News(job_figures=[(1, T // 5 * 5 + 5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))]), NOW)
+    grid = store.history.job_grid(1, T // 5 * 5, T // 5 * 5 + 10, 10, NOW)
+    assert list(grid.rows.values()) == [(1.0, 2.0, 3.0, 4.0, None, None), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
+    store.close()

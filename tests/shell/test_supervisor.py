@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.shell.attempts import ENV, PYTHON, Supervised, alive, command
-from tests.support import until
+from tests.support import tcp_is_counted, until
 from trainforge.protocol import TOKEN
 from trainforged.core import messages as m
 from trainforged.execution import durable, processes, spawn
@@ -516,6 +516,33 @@ async def test_usage_is_of_the_whole_tree(supervised: Supervised, monkeypatch: p
     supervised.stop(1, grace=0)
     await supervised.end(1)
     await until(lambda: supervised.supervisor.usage(1) is None)
+
+
+@pytest.mark.skipif(not tcp_is_counted(), reason="this kernel has no inet_diag")
+async def test_usage_has_what_ranks_send_each_other(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainforged.execution.supervisor.METER_PERIOD", 0.2)
+    source = """
+        import os, socket, time
+        server = socket.create_server(("127.0.0.1", 0))
+        if os.fork() == 0:
+            peer = socket.create_connection(server.getsockname())
+            peer.sendall(bytes(8 << 20))
+        else:
+            peer, left = server.accept()[0], 8 << 20
+            while left:
+                left -= len(peer.recv(1 << 16))
+            print("ready")
+        while True: time.sleep(1)
+    """
+    await ready(supervised, 1, source)
+    both = range(8 << 20, (8 << 20) + 10)
+    await until(
+        lambda: (now := supervised.supervisor.usage(1)) and now.received in both and now.sent in both, 60
+    )
+    supervised.stop(1, grace=0)
+    await supervised.end(1)
 
 
 async def test_python_started_by_a_link_is_found(supervised: Supervised, tmp_path: Path) -> None:

@@ -193,7 +193,12 @@ def _getting_on(job: JobView) -> list[tuple[str, str]]:
     if job.usage is not None:
         use = job.usage
         processes = f"{use.processes} process{'' if use.processes == 1 else 'es'}"
-        out.append(("uses", f"{use.cpu:.1f} cores, {size(use.memory)}, {processes}"))
+        network = (
+            f", {size(use.received)} received and {size(use.sent)} sent over TCP"
+            if use.received is not None and use.sent is not None
+            else ""
+        )
+        out.append(("uses", f"{use.cpu:.1f} cores, {size(use.memory)}, {processes}{network}"))
     return out
 
 

@@ -171,12 +171,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the processes of a running attempt use now; bytes read and written since it started."""
+    """What the processes of a running attempt use now; bytes read and written since it started.
+
+    `received` and `sent` are bytes over TCP since the daemon has seen the attempt, what its ranks send each
+    other on this machine included; null: not known here."""
 
     cpu: float = 0.0  # cores
     memory: int = 0
     read: int = 0
     written: int = 0
+    received: int | None = None
+    sent: int | None = None
     processes: int = 0
 
 

@@ -90,14 +90,16 @@ class AttemptSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /v1/jobs/{id}/history`: cores, bytes, bytes a second; null is a gap. `gpus` of the times in which
-    the job held them."""
+    """`GET /v1/jobs/{id}/history`: cores, bytes, bytes a second; null is a gap. `received` and `sent` are TCP
+    alone, and null where it is not known. `gpus` of the times in which the job held them."""
 
     times: tuple[float, ...]
     cpu: tuple[float | None, ...]
     memory: tuple[float | None, ...]
     read: tuple[float | None, ...]
     written: tuple[float | None, ...]
+    received: tuple[float | None, ...]
+    sent: tuple[float | None, ...]
     gpus: tuple[GpuSeries, ...]
     attempts: tuple[AttemptSpan, ...]
 

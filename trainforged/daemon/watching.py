@@ -129,13 +129,23 @@ class HistoryWatch:
         del self._job_figures[:-MOST_NEWS]
 
     def _figures(self, job: int, attempt: int, usage: Usage, now: float) -> Figures:
-        """Bytes read and written are counted from the attempt's start: here as rates."""
+        """Bytes are counted from the attempt's start: here as rates."""
         number, then, before = self._before.get(job, (0, 0.0, usage))
         if number != attempt or now <= then:
-            return usage.cpu, usage.memory, None, None
-        read = max(0, usage.read - before.read) / (now - then)
-        written = max(0, usage.written - before.written) / (now - then)
-        return usage.cpu, usage.memory, read, written
+            return usage.cpu, usage.memory, None, None, None, None
+        return (
+            usage.cpu,
+            usage.memory,
+            *(
+                max(0, last - first) / (now - then) if last is not None and first is not None else None
+                for first, last in (
+                    (before.read, usage.read),
+                    (before.written, usage.written),
+                    (before.received, usage.received),
+                    (before.sent, usage.sent),
+                )
+            ),
+        )
 
     # ---- writing
 

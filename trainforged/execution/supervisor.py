@@ -35,6 +35,7 @@ from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.groups import Groups
 from trainforged.execution.launch import LOCK_PREFIX, GpusClear, Prepare
 from trainforged.execution.release import release
+from trainforged.execution.traffic import Traffic
 from trainforged.execution.waiting import Threads
 
 THREADS = 8
@@ -90,6 +91,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[Key, Live] = {}
         self._totals: dict[int, meter.Total] = {}
+        self._traffic = Traffic()
         self._usage: dict[int, Usage] = {}
         self._meter: asyncio.Task[None] | None = None
         self._closed = False
@@ -191,7 +193,7 @@ class Supervisor:
     async def _measure(self) -> None:
         """While attempts run."""
         while self._live:
-            totals = await self._threads.run(meter.sample, self._shims())
+            totals = await self._threads.run(meter.sample, self._shims(), self._traffic)
             usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
             self._usage = {job: now for job, now in usage.items() if job in self._shims()}
             self._totals = totals

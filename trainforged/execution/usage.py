@@ -10,6 +10,7 @@ import psutil
 
 from trainforge.api import Usage
 from trainforged.execution import processes
+from trainforged.execution.traffic import Carried, Traffic
 
 Family = tuple[tuple[int, int], ...]
 """Processes: (pid, start time in clock ticks since boot), which is one process and never another."""
@@ -25,15 +26,19 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
     read: int = 0
     written: int = 0
+    carried: Carried | None = None  # over the network; None: not known
     pids: frozenset[int] = frozenset()
     family: Family = ()  # all of them but the shim
 
 
-def sample(shims: Mapping[int, int]) -> dict[int, Total]:
-    """Totals by job, from one look at /proc; `shims` are pids of shims by job. Blocks for some ms."""
+def sample(shims: Mapping[int, int], traffic: Traffic | None = None) -> dict[int, Total]:
+    """Totals by job, from one look at /proc; `shims` are pids of shims by job. Blocks for some ms. Without
+    `traffic` nothing is asked about the network."""
     stats = processes.all_stats()
     trees = {job: processes.tree(shim, stats) for job, shim in shims.items() if shim in stats}
-    return {job: _total(pids, stats) for job, pids in trees.items()}
+    families = {job: (pids[0], pids[1:]) for job, pids in trees.items()}
+    carried = traffic.look(families) if traffic is not None else {}
+    return {job: _total(pids, stats, carried.get(job)) for job, pids in trees.items()}
 
 
 def rate(before: Total | None, now: Total) -> Usage:
@@ -45,11 +50,13 @@ def rate(before: Total | None, now: Total) -> Usage:
         memory=now.memory,
         read=now.read,
         written=now.written,
+        received=now.carried.received if now.carried is not None else None,
+        sent=now.carried.sent if now.carried is not None else None,
         processes=max(0, len(now.pids) - 1),  # the shim is ours, not the job's
     )
 
 
-def _total(pids: list[int], stats: Mapping[int, processes.Stat]) -> Total:
+def _total(pids: list[int], stats: Mapping[int, processes.Stat], carried: Carried | None) -> Total:
     """Memory is what each process has alone, and the largest share of what they may have in common."""
     cpu, own, shared, read, written = 0.0, 0, 0, 0, 0
     for pid in pids:
@@ -72,6 +79,7 @@ def _total(pids: list[int], stats: Mapping[int, processes.Stat]) -> Total:
         memory=own + shared,
         read=read,
         written=written,
+        carried=carried,
         pids=frozenset(pids),
         family=tuple((pid, stats[pid].start_time) for pid in pids[1:]),
     )

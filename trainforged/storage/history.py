@@ -19,14 +19,15 @@ HOUR, DAY = 3600, 86400
 KEPT = 30 * DAY  # of anything, seconds
 
 Kind = Literal["job", "set_aside", "drained", "foreign", "unknown"]
-Figures = tuple[float | None, float | None, float | None, float | None]
+Figures = tuple[float | None, ...]
+"""One for each column of a table."""
 
 
 class Table(msgspec.Struct, frozen=True):
     """`steps`: seconds of a step → how long it is kept."""
 
     name: str
-    columns: tuple[str, str, str, str]
+    columns: tuple[str, ...]
     steps: Mapping[int, int]
 
     def step_for(self, age: float) -> int:
@@ -35,7 +36,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 GPUS = Table("gpu_history", ("utilization", "memory", "temperature", "power"), {1: 660, 10: DAY, 60: KEPT})
-JOBS = Table("job_history", ("cpu", "memory", "read", "written"), {5: 6 * HOUR, 60: KEPT})
+JOBS = Table("job_history", ("cpu", "memory", "read", "written", "received", "sent"), {5: 6 * HOUR, 60: KEPT})
 
 
 class SeenGpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +194,7 @@ def _fill(
 ) -> None:
     finest, *longer = table.steps
     connection.executemany(
-        f"INSERT OR REPLACE INTO {table.name} VALUES (?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO {table.name} VALUES (?, ?, ?{', ?' * len(table.columns)})",
         [(id, finest, time, *row) for id, time, row in figures],
     )
     begin: dict[int, int] = {}
@@ -228,5 +229,5 @@ def _grid(
         (width, width, id, step, start, start + width * count, width),
     )
     return Grid(
-        start=start, step=width, count=count, rows={t: (a, b, c, d) for t, a, b, c, d in rows.fetchall()}
+        start=start, step=width, count=count, rows={time: tuple(row) for time, *row in rows.fetchall()}
     )

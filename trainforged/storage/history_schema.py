@@ -1,4 +1,5 @@
-"""The tables that came with version 2 of metrics.db: what GPUs and jobs used over time."""
+"""The tables that came with version 2 of metrics.db: what GPUs and jobs used over time. Version 4 added what
+jobs send and receive."""
 
 from __future__ import annotations
 
@@ -31,6 +32,8 @@ HISTORY = (
         memory REAL,
         read REAL,
         written REAL,
+        received REAL,
+        sent REAL,
         PRIMARY KEY (id, step, time)) WITHOUT ROWID""",
     # What a GPU was taken by; none of the time in which it was free.
     """CREATE TABLE gpu_spans (
@@ -47,6 +50,14 @@ HISTORY = (
 
 
 def add_history(connection: sqlite3.Connection) -> None:
-    """Version 1 → 2."""
+    """Version 1 → 2, and what came later to these tables."""
     for statement in HISTORY:
         connection.execute(statement)
+
+
+def add_network(connection: sqlite3.Connection) -> None:
+    """Version 3 → 4: of what was before it is not known."""
+    there = {column for _, column, *_ in connection.execute("PRAGMA table_info(job_history)")}
+    for column in ("received", "sent"):
+        if column not in there:
+            connection.execute(f"ALTER TABLE job_history ADD COLUMN {column} REAL")

@@ -7,7 +7,7 @@ here adds one to `version` and a migration from the version before.
 from __future__ import annotations
 
 from trainforged.storage.blocks import BLOCKS, add_blocks
-from trainforged.storage.history_schema import HISTORY, add_history
+from trainforged.storage.history_schema import HISTORY, add_history, add_network
 from trainforged.storage.opening import Schema
 
 JOBS = Schema(
@@ -54,7 +54,7 @@ JOBS = Schema(
 )
 
 METRICS = Schema(
-    version=3,
+    version=4,
     application_id=0x54464D31,  # "TFM1"
     create=(
         # A series without a job was forgotten: its samples go bit by bit.
@@ -101,5 +101,5 @@ METRICS = Schema(
         *HISTORY,
         *BLOCKS,
     ),
-    migrations={1: add_history, 2: add_blocks},
+    migrations={1: add_history, 2: add_blocks, 3: add_network},
 )

@@ -294,6 +294,8 @@ export interface JobHistory {
   memory: (number | null)[];
   read: (number | null)[];
   written: (number | null)[];
+  received: (number | null)[];
+  sent: (number | null)[];
   gpus: GpuSeries[];
   attempts: AttemptSpan[];
 }
@@ -564,6 +566,8 @@ export interface Usage {
   memory: number;
   read: number;
   written: number;
+  received: number | null;
+  sent: number | null;
   processes: number;
 }
 

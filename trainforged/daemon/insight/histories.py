@@ -68,13 +68,15 @@ def job_history(
     until: float,
 ) -> JobHistory:
     held = held_times(attempts, until)
-    cpu, memory, read, written = (used.column(number) for number in range(4))
+    cpu, memory, read, written, received, sent = (used.column(number) for number in range(6))
     return JobHistory(
         times=used.times,
         cpu=cpu,
         memory=memory,
         read=read,
         written=written,
+        received=received,
+        sent=sent,
         gpus=tuple(
             _series(gpu, _while_held(grids[gpu.uuid], held[gpu.uuid]))
             for gpu in gpus

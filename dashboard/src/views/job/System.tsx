@@ -15,16 +15,17 @@ export function SystemTab({ job }: { job: JobView }) {
     <>
       <Shares job={job} />
       {problem && !answer && <Problem text={problem} retry={again} />}
-      {answer && (answer.times.length ? <History of={answer} /> : <Empty>Nothing was measured yet: figures come with the first seconds of an attempt.</Empty>)}
+      {answer && (answer.times.length ? <History job={job} of={answer} /> : <Empty>Nothing was measured yet: figures come with the first seconds of an attempt.</Empty>)}
     </>
   );
 }
 
-function History({ of }: { of: JobHistory }) {
+function History({ job, of }: { job: JobView; of: JobHistory }) {
   const marks = useMemo(
     () => new Map(of.attempts.slice(1).map((one) => [one.attempt, Date.parse(one.started_at) / 1000])),
     [of],
   );
+  const network = job.usage?.received != null || known(of.received);
   const plain = (name: string, values: (number | null)[]): Line[] => [line(name, of.times, values, 0)];
   const charts: [string, Unit, Line[]][] = useMemo(
     () => [
@@ -32,17 +33,29 @@ function History({ of }: { of: JobHistory }) {
       ["CPU", "cores", plain("CPU", of.cpu)],
       ["Memory", "B", plain("Memory", of.memory)],
       ["Disk", "B/s", [line("read", of.times, of.read, 1), line("written", of.times, of.written, 0)]],
+      ...(network ? [["Network", "B/s", [line("received", of.times, of.received, 1), line("sent", of.times, of.sent, 0)]] as [string, Unit, Line[]]] : []),
     ],
-    [of],
+    [of, network],
   );
   return (
-    <div class="charts">
-      {charts.map(([title, unit, lines]) => (
-        <Chart key={title} title={title} unit={unit} lines={lines} x="clock" marks={marks} least={0} {...(unit === "%" ? { most: 100 } : {})} height={180} />
-      ))}
-    </div>
+    <>
+      <div class="charts">
+        {charts.map(([title, unit, lines]) => (
+          <Chart key={title} title={title} unit={unit} lines={lines} x="clock" marks={marks} least={0} {...(unit === "%" ? { most: 100 } : {})} height={180} />
+        ))}
+      </div>
+      {(network || known(of.read)) && (
+        <p class="hint">
+          {network
+            ? "Network is what its processes carry over TCP, what they send each other on this machine included; UDP and RDMA are not seen."
+            : "Network: not known here."}
+        </p>
+      )}
+    </>
   );
 }
+
+const known = (values: (number | null)[]) => values.some((value) => value !== null);
 
 export function gpuCharts(gpus: readonly GpuSeries[]): [string, Unit, Line[]][] {
   if (gpus.length === 0) return [];
