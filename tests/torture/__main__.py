@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from tests.daemon.real import RealDaemon, wait_until
+from tests.shell.nvml_standin import Standin, gpu
 from tests.torture.faults import Faults
 from tests.torture.jobs import Planned, plan, request, wrong
 from trainforge.api import JobView
@@ -26,6 +28,7 @@ from trainforge.client.client import ApiError, NoDaemon
 from trainforge.states import JobState
 
 DISK = "96m"
+GPUS = 4
 
 
 class Count(msgspec.Struct, kw_only=True):
@@ -67,15 +70,17 @@ def main() -> int:
 
 
 def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lambda line: None) -> Count:
-    """Run it in a folder of its own. As root the state folder has a disk of its own, to be filled."""
+    """Run it in a folder of its own. As root the state folder has a disk of its own, to be filled; with a C
+    compiler the GPUs are those of a stand-in driver, read by the process that reads real ones."""
     chance = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
-    daemon = RealDaemon(folder, 4)
+    driver = _driver(folder)
+    daemon = RealDaemon(folder, None, env=driver.env) if driver else RealDaemon(folder, GPUS)
     disk = _own_disk(daemon.state_dir)
     try:
         (folder / "locks").mkdir()
         daemon.start()
-        run = _Run(daemon, chance, disk, folder)
+        run = _Run(daemon, Faults(daemon, chance, disk, driver=driver is not None), chance, folder)
         for number in range(faults):
             run.top_up(jobs)
             time.sleep(chance.uniform(0.0, 0.3))
@@ -96,12 +101,22 @@ def _own_disk(path: Path) -> Path | None:
     return path if subprocess.run(mount, capture_output=True).returncode == 0 else None
 
 
+def _driver(folder: Path) -> Standin | None:
+    """With GPUs of its own: others on this machine may be at the same."""
+    if shutil.which("gcc") is None:
+        return None
+    (folder / "driver").mkdir()
+    driver = Standin(folder / "driver")
+    driver.say(*(gpu(index, uuid=f"GPU-{uuid.uuid4()}") for index in range(GPUS)))
+    return driver
+
+
 class _Run:
-    def __init__(self, daemon: RealDaemon, chance: random.Random, disk: Path | None, folder: Path) -> None:
+    def __init__(self, daemon: RealDaemon, faults: Faults, chance: random.Random, folder: Path) -> None:
         self._daemon = daemon
         self._chance = chance
         self._folder = folder
-        self.faults = Faults(daemon, chance, disk)
+        self.faults = faults
         self.planned: dict[int, Planned] = {}  # by the number that the daemon gave
         self._submitted = 0
         self._count = Count()
@@ -139,10 +154,16 @@ class _Run:
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self._daemon.processes(), "processes to be gone", 40)
         count.processes += [f"process {pid}" for pid in self._daemon.processes()]
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._held_gpus(), "GPUs to be free", 60)
+        count.gpus += self._held_gpus()
+        return count
+
+    def _held_gpus(self) -> list[str]:
         with self._daemon.client() as client:
             gpus = client.gpus().gpus
-        count.gpus += [f"GPU {gpu.index}: {gpu.state} {gpu.reason}" for gpu in gpus if gpu.state != "free"]
-        return count
+        held = [f"GPU {gpu.index}: {gpu.state} {gpu.reason}" for gpu in gpus if gpu.state != "free"]
+        return held + ["GPUs are missing"] * (len(gpus) != GPUS)
 
     def _ended(self) -> bool:
         with self._daemon.client() as client:

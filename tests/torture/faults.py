@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +17,17 @@ from trainforge.client.client import ApiError, NoDaemon
 from trainforge.states import JobState
 from trainforged.execution import processes
 
+READER = b"trainforged.devices.nvml_reader"
+
 Meddled = dict[int, set[str]]  # job → what was done to it
 
 
 class Faults:
-    """`meddled` remembers which jobs a fault may have touched."""
+    """`meddled` remembers which jobs a fault may have touched. `driver`: a process reads the GPUs."""
 
-    def __init__(self, daemon: RealDaemon, chance: random.Random, disk: Path | None) -> None:
+    def __init__(
+        self, daemon: RealDaemon, chance: random.Random, disk: Path | None, driver: bool = False
+    ) -> None:
         self._daemon = daemon
         self._chance = chance
         self._disk = disk  # the state folder's, if it has one to itself
@@ -39,8 +44,11 @@ class Faults:
             "cancel": self._cancel,
             "hold and release": self._hold,
             "a torn record": self._tear_record,
+            "a torn exit status": self._tear_status,
             "the socket removed": self._remove_socket,
         }
+        if driver:
+            self._kinds["kill -9 of the GPU reader"] = self._kill_reader
         if disk is not None:
             self._kinds["a full disk for a moment"] = self._fill_disk
 
@@ -75,6 +83,15 @@ class Faults:
         self._daemon.socket.unlink()
         wait_until(self._daemon.socket.exists, "the socket to be put back")
         return True
+
+    def _kill_reader(self) -> bool:
+        """The process that reads the GPUs; none is there for a moment after the last kill."""
+        for child in processes.all_stats().values():
+            if child.parent == self._daemon.pid and READER in processes.read_proc(
+                f"/proc/{child.pid}/cmdline"
+            ):
+                return _send(child.pid, signal.SIGKILL)
+        return False
 
     # ---- attempts
 
@@ -119,6 +136,27 @@ class Faults:
     def _stop_shim(self) -> bool:
         pid = self._a_shim("nothing")
         return pid is not None and _send(pid, signal.SIGSTOP) and _send(pid, signal.SIGCONT)
+
+    def _tear_status(self) -> bool:
+        """Of an attempt that ends while no daemon looks: all that is left of its status is a part."""
+        shims = self._shims()
+        self._daemon.kill()
+        torn = self._tear_one_of(set(shims.values()))
+        self._daemon.start()
+        return torn
+
+    def _tear_one_of(self, jobs: set[int]) -> bool:
+        limit = time.monotonic() + 1.0
+        while jobs and time.monotonic() < limit:
+            for job in sorted(jobs):
+                attempts = self._daemon.state_dir.glob(f"jobs/{job}/attempts/*")
+                path = max(attempts, key=lambda attempt: int(attempt.name)) / "exit.json"
+                if path.exists():
+                    self.meddled.setdefault(job, set()).add("shim")  # as if it had not come to write it
+                    os.truncate(path, path.stat().st_size // 2)
+                    return True
+            time.sleep(0.01)
+        return False
 
     def _tear_record(self) -> bool:
         paths = sorted(self._daemon.state_dir.glob("jobs/*/attempts/*/records-0.jsonl"))
