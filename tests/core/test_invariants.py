@@ -168,6 +168,11 @@ class Histories(RuleBasedStateMachine):
         self.world.now += seconds
         self._tell(together, m.TimePassed(time=self.world.now))
 
+    @rule(by=st.floats(-700, 90000), together=TOGETHER)
+    def the_clock_is_set(self, by: float, together: bool) -> None:
+        self.world.now += by
+        self._tell(together, m.ClockSet(time=self.world.now, by=by))
+
     @rule()
     def the_daemon_is_killed(self) -> None:
         """What it had not yet decided, nobody has been told."""

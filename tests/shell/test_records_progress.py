@@ -70,6 +70,13 @@ def test_a_pause_for_evaluation_counts_with_the_rest() -> None:
     assert eta(told(*reports)) == pytest.approx(4000, rel=0.1)
 
 
+def test_after_the_clock_was_set_back_the_rate_is_found_anew() -> None:
+    before = [at(n, 10 * n, steps=1000) for n in range(21)]
+    after = [at(n - 86400, 10 * n, steps=1000) for n in range(21, 24)]
+    assert eta(told(*before, after[0])) is None
+    assert eta(told(*before, *after)) == pytest.approx(77)
+
+
 def test_epochs_and_steps_without_a_total() -> None:
     """Steps per epoch are measured: 50 epochs of 100 steps, ten steps a second."""
     reports = [at(n / 10, n, n // 100, epochs=50) for n in range(0, 1001, 10)]

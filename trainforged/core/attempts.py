@@ -111,7 +111,8 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     how = _with_gpus(draft, lease, event.end)
     verdict = judge(job, how, event.jitter, lease.gpus)
     started = event.end.started_at if event.end.started_at is not None else job.attempt_started_at
-    spent = max(0.0, event.end.ended_at - started) if started is not None else 0.0
+    by_clock = max(0.0, event.end.ended_at - started) if started is not None else 0.0
+    spent = event.end.ran if event.end.ran is not None else by_clock
     draft.put_attempt(
         attempt_record(lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=how)
     )

@@ -98,5 +98,6 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.UndrainRequested: gpus.undrain_requested,
     m.RoomChanged: turns.room_changed,
     m.SettingsChanged: gpus.settings_changed,
+    m.ClockSet: turns.clock_set,
     m.TimePassed: turns.time_passed,
 }

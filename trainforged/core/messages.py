@@ -110,6 +110,7 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     started_at: float | None = None  # the command's first instruction; None: it never ran
     ended_at: float
+    ran: float | None = None  # seconds from start to end, whatever was done to the clock; None: not known
     exit_code: int | None = None
     signal: int | None = None
     stopped: bool = False  # it ended within its grace after an order
@@ -300,6 +301,12 @@ class SettingsChanged(Event, frozen=True, kw_only=True):
     """`patience`: seconds a job may be passed before what comes free is kept for it."""
 
     patience: float
+
+
+class ClockSet(Event, frozen=True, kw_only=True):
+    """The machine's clock was set forward by so many seconds (back, if negative); `time` is after that."""
+
+    by: float
 
 
 class TimePassed(Event, frozen=True, kw_only=True):

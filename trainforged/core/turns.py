@@ -28,6 +28,28 @@ def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
     return m.Accepted()
 
 
+def clock_set(draft: Draft, event: m.ClockSet) -> m.Reply:
+    """What was to last so many seconds still does: only times that people named stay as they are."""
+    live = (draft.job(lease.job) for lease in draft.all_leases())
+    jobs = {job.id: job for job in (*live, *draft.timed()) if job is not None}
+    for job in jobs.values():
+        draft.put(
+            replace(
+                job,
+                not_before=_moved(job.not_before, event.by),
+                attempt_started_at=_moved(job.attempt_started_at, event.by),
+                passed_since=_moved(job.passed_since, event.by),
+            )
+        )
+    way = "forward" if event.by > 0 else "back"
+    draft.note(event.time, "clock_set", f"the machine's clock was set {way} by {abs(event.by):.0f} s")
+    return time_passed(draft, m.TimePassed(time=event.time))
+
+
+def _moved(moment: float | None, by: float) -> float | None:
+    return moment + by if moment is not None else None
+
+
 def room_changed(draft: Draft, event: m.RoomChanged) -> m.Reply:
     draft.machine = replace(draft.machine, room=event.room)
     words = "there is room on the disk again" if event.room else "the disk of the state folder is full"

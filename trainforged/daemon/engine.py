@@ -21,11 +21,13 @@ from trainforge.api import EventView
 from trainforged.core import messages as m
 from trainforged.core.machine import decide, next_wakeup, outstanding
 from trainforged.core.state import State
+from trainforged.daemon.clock import ClockSteps, boot_time
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import Submission
 
 log = logging.getLogger(__name__)
 
+LONGEST_SLEEP = 30.0  # seconds: a clock that is set, or a machine that was asleep, is noticed so late at most
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between tries of a commit that fails
 
 
@@ -47,7 +49,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 class Engine:
     """Owns the state. All methods belong to the event loop's thread. `relieve` makes some room on a full
-    disk, if it can: for what the daemon has learnt, not for what is asked of it."""
+    disk, if it can: for what the daemon has learnt, not for what is asked of it. `clock` may be set at any
+    time, `steady` is never."""
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Engine:
         publish: Callable[[Sequence[EventView]], None],
         relieve: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = boot_time,
     ) -> None:
         self.state = state
         self._store = store
@@ -65,6 +69,7 @@ class Engine:
         self._publish = publish
         self._relieve = relieve
         self._clock = clock
+        self._steps = ClockSteps(clock, steady)
         self._inbox: list[Entry] = []
         self._arrived = asyncio.Event()
         self._closing = False
@@ -105,6 +110,8 @@ class Engine:
             batch, self._inbox = self._inbox, []
             if not batch:
                 continue
+            if by := self._steps.look():
+                batch.insert(0, Entry(m.ClockSet(time=self._clock(), by=by), {}, None))
             try:
                 await self._decide(batch, True)
                 pause = FIRST_PAUSE
@@ -172,10 +179,10 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = next_wakeup(self.state, self._last_tick)
+        due = next_wakeup(self.state, min(self._last_tick, self._clock()))
         if due is not None and not self._closing:
             delay = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(min(delay, 3600.0), self._tick)
+            self._timer = asyncio.get_running_loop().call_later(min(delay, LONGEST_SLEEP), self._tick)
 
     def _tick(self) -> None:
         self._last_tick = self._clock()

@@ -20,6 +20,7 @@ from trainforged.storage.recordlines import Phase, Record, Report
 MOST_MARKS = 64
 WINDOW = 0.25  # of the attempt's time
 SHORTEST_WINDOW = 600.0  # seconds
+SET_BACK = 2.0  # seconds: a report that is so much older than the one before is of a clock that was set
 MOST_METRICS = 256  # latest values shown with the progress
 MOST_PHASES = 16  # nested in each other
 
@@ -224,6 +225,8 @@ def _paced(pace: Pace, reports: Sequence[Report]) -> Pace:
             resets = resets or (mark.step is not None and last.step is not None and mark.step < last.step)
             if mark.epoch is not None and (last.epoch is None or mark.epoch > last.epoch):
                 turns = (*turns[:1], mark)
+            if mark.time < last.time - SET_BACK:
+                marks, turns = (mark,), ()
         last = mark
     if last is None:
         return pace

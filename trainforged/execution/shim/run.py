@@ -69,6 +69,7 @@ class Shim:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], object]] = {}
         self._started_at: float | None = None
+        self._began = 0.0  # the same moment on the clock that nobody sets
         self._main: int | None = None  # pid of the main process
         self._status: int | None = None  # its wait status
         self._ends: list[dict[str, Any]] = []  # of the ranks, in order
@@ -148,6 +149,7 @@ class Shim:
         self._report = None
         if self._refusal is None:
             self._started_at = time.time()
+            self._began = time.clock_gettime(time.CLOCK_BOOTTIME)
             os.close(READY_FD)
 
     # ---- the middle
@@ -256,6 +258,8 @@ class Shim:
             "stopped": self._course.ordered and not self._cut_short,
             "ranks": self._ends,
         }
+        if self._started_at is not None:
+            end["ran"] = time.clock_gettime(time.CLOCK_BOOTTIME) - self._began
         return {**end, **self._oom(), **self._exit()}
 
     def _oom(self) -> dict[str, int]:
