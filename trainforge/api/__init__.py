@@ -159,10 +159,10 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The latest that a job reported, with what follows from it."""
 
-    step: float | None = None
-    steps: float | None = None
-    epoch: float | None = None
-    epochs: float | None = None
+    step: int | float | None = None
+    steps: int | float | None = None
+    epoch: int | float | None = None
+    epochs: int | float | None = None
     eta: float | None = None  # seconds left, from the measured rate
     fraction: float | None = None  # 0 … 1
     metrics: dict[str, float | None] = {}  # null stands for NaN or infinity
