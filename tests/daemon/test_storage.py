@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -90,7 +92,8 @@ def test_a_full_disk_is_freed_by_removing_a_job(small: RealDaemon) -> None:
     assert small.wait_for(job).exit_code == 5
     filler = small.state_dir / "filler"  # whatever is still free, or comes free
     refused = _fill_until_refused(small, filler)
-    assert "no space is left" in refused.stderr
+    words = "no space is left", "no room for"  # by what found none: a content, or the commit
+    assert any(word in refused.stderr for word in words), refused.stderr
     small.tfctl("rm", str(job))
     wait_until(lambda: shutil.disk_usage(small.state_dir).free > 20 << 20, "room")
     assert small.wait_for(small.command("true").id).exit_code == 0
@@ -105,3 +108,36 @@ def test_a_daemon_starts_on_a_full_disk(small: RealDaemon) -> None:
     small.start()
     with small.client() as client:
         assert client.job(job).state is JobState.FAILED
+
+
+# ---------------------------------------------------------------- what is damaged
+
+
+def _frozen(daemon: RealDaemon, *options: str) -> list[str]:
+    """A project of a Python file and a large one, submitted; what was frozen of the two, as paths."""
+    project = daemon.folder / "project"
+    project.mkdir(exist_ok=True)
+    (project / "train.py").write_text("print('trained')\n")
+    (project / "words.txt").write_text("word " * 50_000)
+    (project / "trainforge.yaml").write_text(
+        "project:\n  name: damaged\ntraining:\n  command: [python3, train.py]\nresources:\n  gpu: 0\n"
+    )
+    daemon.tfctl("submit", *options, cwd=project)
+    contents = [(project / name).read_bytes() for name in ("train.py", "words.txt")]
+    names = [hashlib.sha256(content).hexdigest() for content in contents]
+    return [str(daemon.state_dir / "files" / name[:2] / name) for name in names]
+
+
+def test_frozen_files_that_are_damaged_are_named_by_path_and_another_submission_restores_them(
+    daemon: RealDaemon,
+) -> None:
+    for path in _frozen(daemon, "--hold"):
+        os.truncate(path, 7)
+    daemon.tfctl("release", "1")
+    failed = daemon.wait_for(1)
+    assert (failed.state, failed.attempt, failed.reason) == (JobState.FAILED, 1, "start_failed")
+    why = daemon.tfctl("why", "1").stdout
+    assert "train.py (and 1 more: words.txt): its frozen content" in why
+    assert "submit the project again" in why
+    _frozen(daemon)
+    assert daemon.wait_for(2).state is JobState.SUCCEEDED

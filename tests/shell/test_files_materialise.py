@@ -306,6 +306,22 @@ def test_a_damaged_content_is_noticed_whenever_it_happened(files: Files, tmp_pat
     assert not (tmp_path / "jobs/2/project").exists()
 
 
+def test_all_that_is_damaged_is_named_by_its_path_and_can_be_sent_again_at_once(
+    files: Files, target: Path
+) -> None:
+    entries = [entry(files, f"src/{number}.py") for number in range(6)]
+    names = [e.sha256 or "" for e in entries]
+    for name in names[1:]:
+        files.path(name).write_bytes(b"torn")
+    files.path(names[5]).unlink()
+
+    damaged = rf"^src/1\.py \(and 4 more: src/2\.py, src/3\.py, src/4\.py, …\): .*{names[1]} was damaged"
+    with pytest.raises(Damaged, match=damaged):
+        files.materialise(entries, (), None, target)
+
+    assert files.missing(names) == tuple(names[1:])
+
+
 def test_a_full_disk_is_said_so_and_nothing_is_left(files: Files, tmp_path: Path) -> None:
     entries = [entry(files, "small"), entry(files, "large", os.urandom(3_000_000))]
 

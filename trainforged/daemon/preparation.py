@@ -7,11 +7,12 @@ Everything here is safe to do twice: a daemon that takes over does it again for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -104,7 +105,8 @@ class Preparation:
     def _shell(self, submission: Submission) -> ShellState:
         if submission.shell is None:
             return ShellState()
-        return msgspec.json.decode(self._files.read(submission.shell), type=ShellState)
+        with _of("the submitting shell's environment"):
+            return msgspec.json.decode(self._files.read(submission.shell), type=ShellState)
 
     # ---- files
 
@@ -123,7 +125,8 @@ class Preparation:
 
     def _copy_project(self, home: Path, submission: Submission) -> Path:
         assert submission.manifest is not None
-        entries = msgspec.json.decode(self._files.read(submission.manifest), type=tuple[FileEntry, ...])
+        with _of("the list of the project's files"):
+            entries = msgspec.json.decode(self._files.read(submission.manifest), type=tuple[FileEntry, ...])
         root = Path(submission.root) if submission.root is not None else None
         project = self._files.materialise(entries, submission.spec.project.link, root, home / "project")
         _link_checkpoints(project, submission.spec.checkpoints.dir, home / "checkpoints")
@@ -151,6 +154,15 @@ class Preparation:
             base = Path(current or "python3")
             built = await self._environments.ensure(base, cwd / requirements, say, shell.env)
         return str(built)
+
+
+@contextlib.contextmanager
+def _of(what: str) -> Iterator[None]:
+    """Say whose content it is that is lost: a hash tells a person nothing."""
+    try:
+        yield
+    except FilesError as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def _link_checkpoints(project: Path, name: str, checkpoints: Path) -> None:

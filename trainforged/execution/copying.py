@@ -70,14 +70,18 @@ class Copier:
     def _compare(self, sha256: str, found: str) -> None:
         if found != sha256:
             os.unlink(self._place(sha256))  # the name promises what is not there; it can be sent anew
-            raise Damaged(f"file {sha256} was damaged on the disk; submit the project again to restore it")
+            raise Damaged(
+                f"its frozen content {sha256} was damaged on the disk; submit the project again to restore it"
+            )
 
     @contextlib.contextmanager
     def _opened(self, sha256: str) -> Iterator[int]:
         try:
             fd = os.open(self._place(sha256), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise MissingContent(f"file {sha256} is not in the store") from None
+            raise MissingContent(
+                f"its frozen content {sha256} is not in the store; submit the project again to restore it"
+            ) from None
         try:
             yield fd
         finally:

@@ -19,7 +19,7 @@ from trainforge.api import FileEntry
 from trainforge.project.folders import ProjectError
 from trainforged.execution.copying import Copier
 from trainforged.execution.durable import sync_folder
-from trainforged.execution.errors import BadManifest
+from trainforged.execution.errors import BadManifest, Damaged, FilesError, MissingContent
 from trainforged.execution.manifest import check_manifest
 from trainforged.execution.syncing import sync_files
 
@@ -93,18 +93,30 @@ def _clear_if_abandoned(folder: str) -> None:
 def _fill(copier: Copier, entries: Sequence[FileEntry], links: dict[str, str], folder: str) -> None:
     folders = {folder}
     files = []
+    lost: dict[str, FilesError] = {}  # by path: all are looked at, so that one submission restores them all
     for entry in entries:
         path = f"{folder}/{entry.path}"
         _make_folders(os.path.dirname(path), folders)
         if entry.target is not None:
             os.symlink(entry.target, path)
         elif entry.sha256 is not None:
-            copier.copy(entry.sha256, path, entry.mode)
+            try:
+                copier.copy(entry.sha256, path, entry.mode)
+            except (Damaged, MissingContent) as error:
+                lost[entry.path] = error
             files.append(path)
+    if lost:
+        raise _told_by_path(lost)
     for name, original in links.items():
         _make_folders(os.path.dirname(f"{folder}/{name}"), folders)
         os.symlink(original, f"{folder}/{name}")
     sync_files([*files, *folders], folder)
+
+
+def _told_by_path(lost: dict[str, FilesError]) -> FilesError:
+    (path, first), more = next(iter(lost.items())), len(lost) - 1
+    others = f" (and {more} more: {', '.join(list(lost)[1:4])}{', …' if more > 3 else ''})" if more else ""
+    return type(first)(f"{path}{others}: {first}")
 
 
 def _make_folders(path: str, made: set[str]) -> None:
