@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from trainforged.core.hangs import LEAST, Rhythm, Suspicion, Timeout, heard, suspicion
+from trainforged.core.hangs import (
+    BUSY_LEAST,
+    LEAST,
+    Rhythm,
+    Suspicion,
+    Timeout,
+    heard,
+    patience,
+    recalled,
+    suspicion,
+)
 
 STEADY = Rhythm(last=1000.0, signs=50, longest=2.0)
 EPOCHS = Rhythm(last=1000.0, signs=3, longest=1800.0)
@@ -37,3 +47,13 @@ def test_starting_up_is_no_gap() -> None:
     assert rhythm == Rhythm(last=900.0, signs=1, longest=0.0)
     rhythm = heard(heard(rhythm, 910.0), 915.0, signs=4)
     assert rhythm == Rhythm(last=915.0, signs=6, longest=10.0)
+
+
+def test_one_that_may_be_at_work_is_given_longer() -> None:
+    assert (patience(STEADY), patience(STEADY, busy=True)) == (LEAST, BUSY_LEAST)
+    assert (patience(EPOCHS), patience(EPOCHS, busy=True)) == (3 * 1800.0, 6 * 1800.0)
+
+
+def test_a_rhythm_from_before_the_watch() -> None:
+    assert recalled(Rhythm(last=50.0), [7.0, 10.0, 2.0, 4.0]) == Rhythm(last=50.0, signs=4, longest=3.0)
+    assert recalled(Rhythm(last=50.0), []) == Rhythm(last=50.0)

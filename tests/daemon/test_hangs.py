@@ -105,6 +105,12 @@ def place(look: stacks.Look) -> str:
     return stacks.innermost(look.stacks[0]) or ""
 
 
+def stands_still(running: tuple[str, Path]) -> bool:
+    """Between two looks; for a moment after its first report it still reads modules, say."""
+    first = stacks.look(*running)
+    return stacks.look(*running).stands_still_since(first)
+
+
 def test_ranks_are_found_and_their_stacks_taken_with_and_without_py_spy(
     running: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +120,7 @@ def test_ranks_are_found_and_their_stacks_taken_with_and_without_py_spy(
     monkeypatch.setattr(stacks, "_spy", lambda: None)
     first = stacks.look(*running)
     assert place(first).startswith("stuck (script.py:")
-    assert stacks.look(*running).stands_still_since(first), "sleeping in a loop is standing still"
+    wait_until(lambda: stands_still(running), "it to stand still: sleeping in a loop is no more")
 
 
 def test_a_rank_that_somebody_stopped_does_not_stand_still(running: tuple[str, Path]) -> None:
@@ -128,3 +134,42 @@ def test_a_rank_that_somebody_stopped_does_not_stand_still(running: tuple[str, P
         os.kill(pid, signal.SIGCONT)
     assert now.stopped
     assert not now.stands_still_since(before)
+
+
+WAITS_FOR_A_CHILD = """
+import os, trainforge
+if os.fork() == 0:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        pass
+trainforge.report(step=1)
+os.wait()
+"""
+
+
+def test_a_rank_whose_child_computes_may_be_at_work(daemon: RealDaemon) -> None:
+    job = submit(daemon, WAITS_FOR_A_CHILD, "--set", "recovery.hang_timeout=off")
+    folder = attempt_dir(daemon, job)
+    wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+    token = wait_until(AttemptFolder(folder).token, "its mark")
+    before = stacks.look(token, folder)
+    wait_until(lambda: stacks.look(token, folder).may_work_since(before), "its child to use the processor")
+    wait_until(lambda: stands_still((token, folder)), "the rank itself to wait")
+    daemon.tfctl("cancel", "--now", str(job))
+
+
+def test_a_rank_that_reads_and_writes_does_not_stand_still(daemon: RealDaemon) -> None:
+    source = """
+        import trainforge
+        trainforge.report(step=1)
+        with open("copy", "wb") as file:
+            while file.seek(0) == 0:
+                file.write(bytes(1 << 20))
+    """
+    job = submit(daemon, source, "--set", "recovery.hang_timeout=off")
+    folder = attempt_dir(daemon, job)
+    wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+    token = wait_until(AttemptFolder(folder).token, "its mark")
+    before = stacks.look(token, folder)
+    wait_until(lambda: stacks.look(token, folder).moved > before.moved + 2**20, "it to write")
+    daemon.tfctl("cancel", "--now", str(job))

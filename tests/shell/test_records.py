@@ -33,7 +33,13 @@ from trainforged.storage.recordlines import (
     Stopping,
     parse,
 )
-from trainforged.storage.records import LiveAttempt, RecordReader, attempts_below, read_everything
+from trainforged.storage.records import (
+    LiveAttempt,
+    RecordReader,
+    attempts_below,
+    read_everything,
+    times_of_signs,
+)
 
 
 def line(kind: str = "report", time: float = NOW, **fields: Any) -> bytes:
@@ -252,12 +258,22 @@ def test_progress_survives_a_restart(store: MetricStore, job: Job) -> None:
     before = RecordReader(store)
     before.gather([job.live])
     after = RecordReader(store)
+    assert after.phase(1, job.live.attempt) == "evaluate"
+    assert after.phase(1, job.live.attempt + 1) is None, "it was another attempt's"
     assert after.progress(1, NOW) == before.progress(1, NOW)
     job.write(report(30))
     after.gather([job.live])
     shown = after.progress(1)
     assert shown is not None
     assert (shown.step, shown.phase, shown.eta) == (30, "evaluate", pytest.approx(970))
+
+
+def test_when_an_attempt_gave_signs_is_read_from_its_end(job: Job) -> None:
+    assert times_of_signs(job.dir) == []
+    job.write(report(10) + b"rubbish\n" + line("checkpoint", time=NOW + 11, path="c", step=10) + report(20))
+    job.write(report(5), rank=1)
+    assert times_of_signs(job.dir) == [NOW + 10, NOW + 11, NOW + 20]
+    assert times_of_signs(job.dir, most=len(report(20)) + 1) == [NOW + 20]
 
 
 def test_other_ranks_are_stored_under_their_rank_and_not_shown(

@@ -3,7 +3,7 @@
 What counts as a sign is a report, a checkpoint, a phase begun or ended. A silent attempt that has never
 had a rhythm is only warned about, and only when its output is silent too and it uses no processor. Before an
 attempt is stopped, the stacks of its ranks are kept in `attempts/<n>/stacks.txt`. A suspended machine costs
-nothing: monotonic time stands still meanwhile.
+nothing: monotonic time stands still meanwhile. A rhythm from before this daemon is read from the records.
 """
 
 from __future__ import annotations
@@ -11,47 +11,79 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from trainforge.api import Usage
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.core.hangs import Rhythm, Suspicion, Timeout, heard, suspicion
-from trainforged.daemon.engine import Engine
+from trainforged.core.hangs import Rhythm, Suspicion, Timeout, heard, patience, recalled, suspicion
+from trainforged.core.state import State
 from trainforged.execution import stacks
 from trainforged.execution.folder import AttemptFolder
+from trainforged.storage.records import times_of_signs
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between two looks at the clock
 BETWEEN_LOOKS = 30.0  # at the ranks, under `auto`
+REST = 300.0  # until the next look at ranks that stand still and may be at work
 IDLE = 0.05  # cores; a job that uses more is busy with something
 
 Key = tuple[int, int]  # job, attempt
 
 
+class Core(Protocol):
+    """What the watch needs of the engine."""
+
+    state: State
+
+    def tell(self, event: m.Event) -> None: ...
+
+
+class Stood(msgspec.Struct, frozen=True):
+    """Ranks that stood still and may be at work: since the first look, in this silence; looked at again
+    at `again`."""
+
+    rhythm: Rhythm
+    first: stacks.Look
+    again: float
+
+
+def look_at_ranks(folder: Path) -> stacks.Look | None:
+    """Of the attempt with this folder; None where it is not known whose it is. Blocks."""
+    token = AttemptFolder(folder).token()
+    return stacks.look(token, folder) if token is not None else None
+
+
 class HangWatch:
-    """`phase` gives the phase that a job has announced, `usage` what it uses. On the event loop."""
+    """`phase` gives the phase that an attempt has announced, `usage` what a job uses. On the event loop."""
 
     def __init__(
         self,
-        engine: Engine,
+        core: Core,
         attempt_dir: Callable[[int, int], Path],
-        phase: Callable[[int], str | None],
+        phase: Callable[[int, int], str | None],
         usage: Callable[[int], Usage | None],
+        look: Callable[[Path], stacks.Look | None] = look_at_ranks,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._engine = engine
+        self._core = core
         self._attempt_dir = attempt_dir
         self._phase = phase
         self._usage = usage
+        self._look = look
         self._clock = clock
+        self._sleep = sleep
         self._rhythms: dict[Key, Rhythm] = {}
+        self._recalled: set[Key] = set()
         self._warned: set[Key] = set()
-        self._looking: dict[Key, asyncio.Task[None]] = {}
+        self._stood: dict[Key, Stood] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
 
     def sign(self, job: int, attempt: int, signs: int) -> None:
         """The attempt has given signs of progress."""
@@ -64,33 +96,66 @@ class HangWatch:
         """Watch until cancelled."""
         try:
             while True:
-                await asyncio.sleep(INTERVAL)
+                await self._sleep(INTERVAL)
                 self._look_round()
         finally:
-            for task in self._looking.values():
+            for task in self._tasks.values():
                 task.cancel()
 
     def _look_round(self) -> None:
-        state = self._engine.state
+        state = self._core.state
         held = (state.jobs[lease.job] for lease in state.leases.values() if not lease.releasing)
         running = {(job.id, job.attempt): job for job in held if job.state is JobState.RUNNING and job.script}
-        for known in (self._rhythms, self._looking):
-            for key in known.keys() - running.keys():
-                gone = known.pop(key)
-                if isinstance(gone, asyncio.Task):
-                    gone.cancel()
-        self._warned &= running.keys()
+        for key in (self._rhythms.keys() | self._tasks.keys()) - running.keys():
+            self._forget(key)
         for key, job in running.items():
             self._rhythms.setdefault(key, Rhythm(last=self._clock()))
-            self._suspect(key, job.recovery.hang_timeout)
+            if key not in self._tasks:
+                self._suspect(key, job.recovery.hang_timeout)
+
+    def _forget(self, key: Key) -> None:
+        self._rhythms.pop(key, None)
+        self._stood.pop(key, None)
+        self._recalled.discard(key)
+        self._warned.discard(key)
+        if (task := self._tasks.pop(key, None)) is not None:
+            task.cancel()
 
     def _suspect(self, key: Key, timeout: Timeout) -> None:
-        match suspicion(self._rhythms[key], timeout, self._phase(key[0]), self._clock()):
+        now = self._clock()
+        found = suspicion(self._rhythms[key], timeout, None, now)
+        if found is not Suspicion.NONE:  # only now: who was not gathered from is looked up on disk
+            found = suspicion(self._rhythms[key], timeout, self._phase(*key), now)
+        match found:
+            case Suspicion.WARN if key not in self._recalled:
+                self._recalled.add(key)
+                self._spawn(key, self._recall(key))
             case Suspicion.WARN if key not in self._warned:
                 self._warn(key)
-            case Suspicion.LOOK | Suspicion.HANGS as found if key not in self._looking:
-                twice = found is Suspicion.LOOK
-                self._looking[key] = asyncio.create_task(self._look(key, twice))
+            case Suspicion.LOOK if not self._rests(key, now):
+                self._spawn(key, self._look_twice(key))
+            case Suspicion.HANGS:
+                self._spawn(key, self._look_and_tell(key))
+
+    def _spawn(self, key: Key, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks[key] = asyncio.create_task(work)
+        task.add_done_callback(lambda done: self._done(key, done))
+
+    def _done(self, key: Key, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %d could not be looked at", key[0], exc_info=error)
+
+    def _rests(self, key: Key, now: float) -> bool:
+        stood = self._stood.get(key)
+        return stood is not None and stood.rhythm == self._rhythms[key] and now < stood.again
+
+    async def _recall(self, key: Key) -> None:
+        """What its records tell of its rhythm: this daemon may be younger than the attempt."""
+        times = await asyncio.to_thread(times_of_signs, self._attempt_dir(*key))
+        if (known := self._rhythms.get(key)) is not None and len(times) > known.signs:
+            self._rhythms[key] = recalled(Rhythm(last=known.last), times)
 
     def _warn(self, key: Key) -> None:
         usage = self._usage(key[0])
@@ -99,7 +164,7 @@ class HangWatch:
         self._warned.add(key)
         silent = f"has reported nothing for {self._silence(key)}"
         words = f"{silent}, writes nothing and uses no processor: it may hang"
-        self._engine.tell(m.Noted(time=time.time(), job=key[0], type="hang_suspected", message=words))
+        self._core.tell(m.Noted(time=time.time(), job=key[0], type="hang_suspected", message=words))
 
     def _wrote_lately(self, key: Key) -> bool:
         try:
@@ -108,41 +173,53 @@ class HangWatch:
             return False
         return age < self._clock() - self._rhythms[key].last
 
-    async def _look(self, key: Key, twice: bool) -> None:
-        """At the ranks; under `auto` it is a hang only if they stand still between two looks."""
+    async def _look_twice(self, key: Key) -> None:
+        """It is a hang only if the ranks stand still between two looks; if they may be at work all the
+        same, only once they have stood still for long."""
         rhythm = self._rhythms[key]
-        try:
-            first = await self._look_once(key)
-            if twice:
-                await asyncio.sleep(BETWEEN_LOOKS)
-                second = await self._look_once(key)
-                if second is None or first is None or not second.stands_still_since(first):
-                    self._begin_anew(key, rhythm)
-                    return
-                first = second
-            if self._rhythms.get(key) != rhythm:
-                return  # it has given a sign meanwhile
-            where = await asyncio.to_thread(_keep, first, self._attempt_dir(*key))
-            message = f"has reported nothing for {self._silence(key)}{where}"
-            self._engine.tell(m.HangFound(time=time.time(), job=key[0], attempt=key[1], message=message))
-        finally:
-            self._looking.pop(key, None)
+        first = await self._look_once(key)
+        await self._sleep(BETWEEN_LOOKS)
+        last = await self._look_once(key)
+        if self._rhythms.get(key) != rhythm:
+            return  # it has given a sign meanwhile
+        stood = self._stood.get(key)
+        since = stood.first if stood is not None and stood.rhythm == rhythm else first
+        if first is None or since is None or last is None or not _still(last, first, since):
+            held = last is not None and last.stopped
+            self._begin_anew(key, rhythm, lengthen=not held)
+        elif last.may_work_since(first) and self._clock() - rhythm.last < patience(rhythm, busy=True):
+            self._stood[key] = Stood(rhythm, since, self._clock() + REST)
+        else:
+            await self._tell(key, rhythm, last)
 
-    def _begin_anew(self, key: Key, rhythm: Rhythm) -> None:
-        """It moves, or somebody holds it: silence of this length is its rhythm now."""
-        if self._rhythms.get(key) == rhythm:
-            now = self._clock()
-            longest = max(rhythm.longest, now - rhythm.last)
-            self._rhythms[key] = msgspec.structs.replace(rhythm, last=now, longest=longest)
+    async def _look_and_tell(self, key: Key) -> None:
+        """Of one whose user said how long a silence is a hang."""
+        rhythm = self._rhythms[key]
+        await self._tell(key, rhythm, await self._look_once(key))
+
+    async def _tell(self, key: Key, rhythm: Rhythm, look: stacks.Look | None) -> None:
+        where = await asyncio.to_thread(_keep, look, self._attempt_dir(*key))
+        if self._rhythms.get(key) != rhythm:
+            return  # it has given a sign meanwhile
+        message = f"has reported nothing for {self._silence(key)}{where}"
+        self._core.tell(m.HangFound(time=time.time(), job=key[0], attempt=key[1], message=message))
+
+    def _begin_anew(self, key: Key, rhythm: Rhythm, *, lengthen: bool) -> None:
+        """It moves: silence of this length is its rhythm now. Or somebody holds it, which tells nothing."""
+        now = self._clock()
+        longest = max(rhythm.longest, now - rhythm.last) if lengthen else rhythm.longest
+        self._rhythms[key] = msgspec.structs.replace(rhythm, last=now, longest=longest)
 
     async def _look_once(self, key: Key) -> stacks.Look | None:
-        folder = self._attempt_dir(*key)
-        token = await asyncio.to_thread(AttemptFolder(folder).token)
-        return await asyncio.to_thread(stacks.look, token, folder) if token is not None else None
+        return await asyncio.to_thread(self._look, self._attempt_dir(*key))
 
     def _silence(self, key: Key) -> str:
         seconds = self._clock() - self._rhythms[key].last
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _still(last: stacks.Look, *before: stacks.Look) -> bool:
+    return all(last.stands_still_since(look) for look in before)
 
 
 def _keep(look: stacks.Look | None, folder: Path) -> str:

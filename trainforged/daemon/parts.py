@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -38,6 +39,7 @@ from trainforged.execution import groups, library, systemd
 from trainforged.execution.environments import Environments
 from trainforged.execution.files import Files
 from trainforged.execution.supervisor import Supervisor
+from trainforged.storage.errors import StorageError
 from trainforged.storage.records import RecordReader
 from trainforged.storage.tensorboard import EventFollower
 from trainforged.web.door import Door
@@ -98,7 +100,7 @@ class Parts:
         self.hangs = HangWatch(
             self.engine,
             self._attempt_dir,
-            phase=lambda job: progress.phase if (progress := reader.latest(job)) is not None else None,
+            phase=partial(_phase, reader),
             usage=self.supervisor.usage,
         )
         self.devices = DeviceWatch(
@@ -234,6 +236,15 @@ class Parts:
     async def _conclude(self, event: m.AttemptEnded) -> None:
         position = await self.records.finish(event.job, event.attempt)
         self.engine.tell(msgspec.structs.replace(event, position=position, jitter=random.random()))
+
+
+def _phase(reader: RecordReader, job: int, attempt: int) -> str | None:
+    """What cannot be found out is taken for a phase: nobody is stopped for it."""
+    try:
+        return reader.phase(job, attempt)
+    except StorageError as error:
+        log.error("the phase of job %d is not known: %s", job, error)
+        return "not known"
 
 
 def _inventory(options: Options) -> Inventory:

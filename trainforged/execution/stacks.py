@@ -25,16 +25,27 @@ from trainforged.execution import processes
 WRAPPER = b"\0-m\0trainforge.rank\0"
 PATIENCE = 3.0  # seconds for a rank to write its stacks
 LONGEST = 1 << 16  # bytes of a rank's stacks
+LEAST_MOVED = 1 << 16  # bytes; less is what the look itself costs
+MOVED = 1 << 15  # bytes per second; less is a trickle
+UNINTERRUPTIBLE = "waits in the kernel, which nothing interrupts (state D)"
+MAJOR_FAULTS = slice(9, 10)
+CPU_TIMES = slice(11, 15)  # user, system, and both of children that were waited for
+BUSY = 0.05  # cores; a rank that uses more computes something
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_COLLECTIVE = re.compile(r"\w+ \(distributed_c10d\.py:|synchronize \(")
 _BEGIN = re.compile(rb"^(Current thread|Thread) 0x[0-9a-f]+ .*\(most recent call first\):", re.M)
 _MOVES = re.compile(r"0x[0-9a-f]+|\((idle|active)[^)]*\)|Process \d+|Thread \d+|\d\d:\d\d:\d\d")
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all ranks at one moment."""
+    """Of all ranks at one moment. What a rank's children do for it, it does: it waits for data-loader
+    workers, compilers, an evaluation in a process of its own."""
 
+    time: float  # monotonic
     stacks: dict[int, str]  # rank → text; empty where none could be taken
     states: dict[int, str]  # rank → letter of /proc/<pid>/stat
-    moved: int  # bytes that went to and from disks, and pages that were read back from them
+    cpu: dict[int, float]  # rank → seconds, its children's included
+    moved: int  # bytes that were read and written, and pages that were read back from a disk
 
     @property
     def stopped(self) -> bool:
@@ -42,15 +53,35 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         return any(state in "Tt" for state in self.states.values())
 
     def stands_still_since(self, before: Look) -> bool:
-        """Between the two looks nothing has moved, as far as can be seen."""
-        same = {rank: _still(text) for rank, text in self.stacks.items()}
+        """Between the two looks nothing has moved, as far as can be seen. A trickle is none: threads that
+        watch and log go on in a rank that hangs."""
+        trickle = max(LEAST_MOVED, MOVED * (self.time - before.time))
         return (
-            bool(same)
-            and all(same.values())
-            and same == {rank: _still(text) for rank, text in before.stacks.items()}
+            bool(self.stacks)
+            and self.stacks.keys() == before.stacks.keys()
+            and all(self._same_place(before, rank) for rank in self.stacks)
             and not self.stopped
-            and self.moved == before.moved
+            and self.moved - before.moved < trickle
         )
+
+    def _same_place(self, before: Look, rank: int) -> bool:
+        now, then = _still(self.stacks[rank]), _still(before.stacks[rank])
+        return bool(now) and now == then
+
+    def may_work_since(self, before: Look) -> bool:
+        """A rank that stands still computes, perhaps in one long call, or waits for a disk. Computing in a
+        collective is waiting for the others."""
+        seconds = max(self.time - before.time, 1e-9)
+        return any(
+            self.states.get(rank) == "D"
+            or ((self.cpu.get(rank, 0.0) - before.cpu.get(rank, 0.0)) / seconds > BUSY and not _waits(stack))
+            for rank, stack in self.stacks.items()
+        )
+
+
+def _waits(stack: str) -> bool:
+    """For other ranks, or for what the device has been told to do."""
+    return bool(_COLLECTIVE.match(innermost(stack) or ""))
 
 
 def _still(stack: str) -> str:
@@ -60,11 +91,18 @@ def _still(stack: str) -> str:
 def look(token: str, folder: Path) -> Look:
     """At the ranks of the attempt that carries `token` and has `folder`."""
     ranks = find_ranks(token)
-    stats = {rank: processes.read_stat(pid) for rank, pid in ranks.items()}
+    stacks = take(ranks, folder)
+    stats = processes.all_stats()
+    for rank, pid in ranks.items():
+        if not stacks[rank] and pid in stats and stats[pid].state == "D":
+            stacks[rank] = _in_the_kernel(pid)
+    families = {rank: processes.tree(pid, stats) for rank, pid in ranks.items()}
     return Look(
-        stacks=take(ranks, folder),
-        states={rank: stat.state for rank, stat in stats.items() if stat is not None},
-        moved=sum(map(_moved, ranks.values())),
+        time=time.monotonic(),
+        stacks=stacks,
+        states={rank: stats[pid].state for rank, pid in ranks.items() if pid in stats},
+        cpu={rank: sum(map(_cpu, family)) for rank, family in families.items()},
+        moved=sum(_moved(pid) for family in families.values() for pid in family),
     )
 
 
@@ -120,6 +158,9 @@ def _spy() -> str | None:
 
 
 def _spied(spy: str, pid: int) -> str:
+    stat = processes.read_stat(pid)
+    if stat is None or stat.state == "D":
+        return ""  # py-spy would wait for it
     try:
         done = subprocess.run([spy, "dump", "--pid", str(pid)], capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -167,17 +208,35 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _in_the_kernel(pid: int) -> str:
+    """Of one that nothing interrupts, so that it cannot be asked: where the kernel says it waits."""
+    place = processes.read_proc(f"/proc/{pid}/wchan").decode(errors="replace").strip("0\n")
+    calls = processes.read_proc(f"/proc/{pid}/stack").decode(errors="replace")  # for root alone
+    return f"{UNINTERRUPTIBLE}: {place or 'it does not say where'}\n{calls}"
+
+
 def _moved(pid: int) -> int:
     io = processes.read_proc(f"/proc/{pid}/io").split()
-    bytes_moved = sum(
-        int(io[i + 1]) for i, name in enumerate(io[:-1]) if name in (b"read_bytes:", b"write_bytes:")
-    )
-    stat = processes.read_proc(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return bytes_moved + (int(stat[9]) if len(stat) > 9 else 0)  # majflt
+    counted = (b"rchar:", b"wchar:", b"read_bytes:", b"write_bytes:")
+    bytes_moved = sum(int(io[i + 1]) for i, name in enumerate(io[:-1]) if name in counted)
+    return bytes_moved + _fields(pid, MAJOR_FAULTS) * PAGE
+
+
+def _cpu(pid: int) -> float:
+    """Seconds, those of its children that are gone included."""
+    return _fields(pid, CPU_TIMES) / os.sysconf("SC_CLK_TCK")
+
+
+def _fields(pid: int, which: slice) -> int:
+    """The sum of these fields of /proc/<pid>/stat, counted after the name; 0 if it is gone."""
+    fields = processes.read_proc(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return sum(map(int, fields[which]))
 
 
 def innermost(stack: str) -> str | None:
     """Where the main thread is, in a few words: `all_reduce (distributed_c10d.py:2810)`."""
+    if stack.startswith(UNINTERRUPTIBLE):
+        return f"the kernel ({stack.splitlines()[0].rpartition(': ')[2]})"
     spied = re.search(r'"MainThread"\n\s+(\S+) \(([^)]*/)?([^/)]+:\d+)\)', stack)
     if spied:
         return f"{spied[1]} ({spied[3]})"

@@ -131,6 +131,16 @@ class RecordReader:
         tracked = self._tracked.get(job)
         return shown(tracked, now) if tracked is not None else None
 
+    def phase(self, job: int, attempt: int) -> str | None:
+        """The innermost phase that this attempt has announced and not ended, also to a reader before this
+        one. Reads the store only for jobs that were not gathered from."""
+        tracked = self._tracked.get(job) or self._store.tracked([job]).get(job)
+        return (
+            tracked.phases[-1]
+            if tracked is not None and tracked.attempt == attempt and tracked.phases
+            else None
+        )
+
     def progress(self, job: int, now: float | None = None) -> Progress | None:
         """The job's latest position with the time left at `now` (seconds since the epoch); None if it
         reported none. Reads the store only for jobs that were not gathered from."""
@@ -246,6 +256,20 @@ def attempts_below(jobs: Path) -> Iterator[LiveAttempt]:
     for job in _numbered(jobs):
         for attempt in _numbered(jobs / str(job) / "attempts"):
             yield LiveAttempt(job, attempt, jobs / str(job) / "attempts" / str(attempt))
+
+
+def times_of_signs(folder: Path, most: int = 4 * BYTES_AT_ONCE) -> list[float]:
+    """When rank 0 of the attempt with this folder gave signs, by its own clock: what the newest `most` bytes
+    of its records tell. Blocks."""
+    for file in files_in(folder):
+        if file.rank == 0:
+            try:
+                chunk = read_chunk(file, Place(max(0, file.size - most), file.size > most), most)
+            except OSError:
+                return []
+            records = map(parse, filter(None, chunk.lines)) if chunk is not None else ()
+            return [record.time for record in records if not isinstance(record, Rubbish)]
+    return []
 
 
 def _numbered(folder: Path) -> list[int]:
