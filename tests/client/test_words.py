@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from tests.client.topping import TODAY, WHY, job, training
@@ -133,6 +134,23 @@ def test_a_traceback_holds_the_message() -> None:
     ended = attempt(message=f"rank 0 {LONG}", traceback=f"Traceback:\n{LONG}")
     lines = explain(job(1, JobState.FAILED, why="failed (user error): rank 0 Error(s) …", attempts=(ended,)))
     assert lines[1:4] == ["rank 0 failed first:", "  Traceback:", "  RuntimeError: Error(s) in loading:"]
+
+
+def test_why_tells_how_far_it_had_come() -> None:
+    def told(seconds: float, reported: Progress) -> list[str]:
+        ended = attempt(message="rank 0 failed")
+        assert ended.ended_at is not None
+        time = ended.ended_at - datetime.timedelta(seconds=seconds)
+        view = job(1, JobState.FAILED, attempts=(ended,), progress=structs.replace(reported, time=time))
+        return [line for line in explain(view) if line.startswith("last progress")]
+
+    assert told(0.0, Progress()) == []
+    (line,) = told(0.0, Progress(epoch=3, epochs=10, step=40))
+    assert line.startswith("last progress: epoch 3/10, at ")
+    assert line.endswith(", 0 s before the end")
+    (line,) = told(1e6, Progress(step=40))
+    assert line.startswith("last progress: step 40, at ")
+    assert line.endswith(", in an earlier attempt")
 
 
 def test_a_job_shows_its_variables() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import venv
 
@@ -72,5 +73,6 @@ def test_a_loop_of_crashes_at_the_same_step_ends(daemon: RealDaemon) -> None:
     assert (ended.state, ended.reason) == (JobState.FAILED, "user_error")
     assert ended.attempt <= 5
     said = daemon.tfctl("why", "1").stdout
+    assert re.search(r"last progress: step 7, at .* before the end", said), said
     assert "ValueError: always" in said
     assert "Traceback" in said

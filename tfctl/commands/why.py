@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from tfctl.render.figures import clock, duration
+from tfctl.render.jobs import position
 from tfctl.render.words import one_line, plain
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.advice import advice
-from trainforge.api import AttemptView, JobView
+from trainforge.api import AttemptView, JobView, Progress
 from trainforge.states import JobState
 
 LINES = 20  # of a traceback, or of output
@@ -30,6 +32,7 @@ def explain(job: JobView) -> list[str]:
     ended = [attempt for attempt in job.attempts or () if attempt.ended_at is not None]
     if ended and job.state is not JobState.SUCCEEDED:
         lines += _evidence(ended[-1], job.why)
+        lines += _progress(job.progress, ended[-1])
     if len(ended) > 1:
         lines.append("attempts:")
         lines += [
@@ -56,6 +59,21 @@ def _evidence(attempt: AttemptView, said: str) -> list[str]:
     if attempt.resumed_from:
         lines.append(f"it had been continued from {attempt.resumed_from}")
     return lines
+
+
+def _progress(progress: Progress | None, attempt: AttemptView) -> list[str]:
+    """How far the job had come when the attempt ended, and when it said so."""
+    where = position(progress)
+    if progress is None or not where:
+        return []
+    if progress.time is None:
+        return [f"last progress: {where}"]
+    when, ended = f"{where}, at {clock(progress.time)}", attempt.ended_at
+    if progress.time < attempt.started_at:
+        return [f"last progress: {when}, in an earlier attempt"]
+    if ended is None or progress.time > ended:
+        return [f"last progress: {when}"]
+    return [f"last progress: {when}, {duration((ended - progress.time).total_seconds())} before the end"]
 
 
 def _last(text: str) -> list[str]:
