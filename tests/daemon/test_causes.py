@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import textwrap
 import venv
 
 import pytest
 
-from tests.daemon.real import RealDaemon
+from tests.daemon.real import RealDaemon, wait_until
 from trainforge.states import JobState
+from trainforged.execution import processes
 
 
 def test_a_launcher_without_torch_is_the_users_mistake_at_once(daemon: RealDaemon) -> None:
@@ -76,3 +79,58 @@ def test_a_loop_of_crashes_at_the_same_step_ends(daemon: RealDaemon) -> None:
     assert re.search(r"last progress: step 7, at .* before the end", said), said
     assert "ValueError: always" in said
     assert "Traceback" in said
+
+
+TIMES_OUT = """
+import os, time, trainforge
+trainforge.report(step=int(os.environ["TRAINFORGE_ATTEMPT"]))
+if os.environ["TRAINFORGE_ATTEMPT"] == "1":
+    if os.environ["RANK"] == "1":
+        raise RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv")
+    time.sleep(600)
+"""
+
+
+def test_a_collective_that_times_out_names_the_rank_and_is_continued(daemon: RealDaemon) -> None:
+    (daemon.folder / "train.py").write_text(TIMES_OUT)
+    daemon.tfctl("submit", "train.py", "--gpu", "2")
+    ended = daemon.wait_for(1)
+    assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
+    assert ended.attempts is not None
+    first = ended.attempts[0]
+    assert (first.reason, first.failed_rank) == ("peer_lost", 1), first
+    assert "rank 1 RuntimeError: [gloo/transport/" in (first.message or "")
+
+
+IS_LOST = """
+import os, sys, time, trainforge
+trainforge.report(step=int(os.environ["TRAINFORGE_ATTEMPT"]))
+if os.environ["TRAINFORGE_ATTEMPT"] == "1":
+    with open("new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("new", "first")
+    time.sleep(600)
+try:
+    with open(f"/proc/{open('first').read()}/stat") as file:
+        stat = file.read()
+except OSError:
+    sys.exit(0)
+if stat.rpartition(")")[2].split()[0] not in "ZX":
+    sys.exit(f"the first is still there: {stat}")
+"""
+
+
+def test_an_attempt_that_is_lost_is_continued_once_nothing_of_it_is_left(daemon: RealDaemon) -> None:
+    """Daemon and shim are both gone, and left no status."""
+    (daemon.folder / "train.py").write_text(IS_LOST)
+    daemon.tfctl("submit", "train.py", "--gpu", "0")
+    wait_until(lambda: list(daemon.folder.rglob("first")), "its first report")
+    daemon.kill()
+    for pid in daemon.processes():
+        if b"shim" in processes.read_proc(f"/proc/{pid}/cmdline"):
+            os.kill(pid, signal.SIGKILL)
+    daemon.start()
+    ended = daemon.wait_for(1)
+    assert (ended.state, ended.attempt, ended.exit_code) == (JobState.SUCCEEDED, 2, 0)
+    assert ended.attempts is not None
+    assert ended.attempts[0].reason == "lost"

@@ -16,6 +16,10 @@ import msgspec
 from trainforge.states import EndReason
 from trainforged.core.messages import AttemptEnd, RankEnd
 
+ENDED_BY_US = (
+    signal.SIGTERM,
+    signal.SIGKILL,
+)  # survivors: the launcher asks them to leave, the shim kills them
 LONGEST_LINE = 200  # characters of evidence in a list
 
 
@@ -111,7 +115,7 @@ def _killed_by_kernel(killed: int | None, end: AttemptEnd, said: str) -> bool:
 def first_failure(end: AttemptEnd) -> RankEnd | None:
     """The rank to look at; None where none is known to have failed."""
     failed = [rank for rank in end.ranks if rank.signal or rank.exit_code or rank.error]
-    by_itself = [rank for rank in failed[1:] if rank.signal != signal.SIGKILL]  # the shim kills survivors
+    by_itself = [rank for rank in failed[1:] if rank.signal not in ENDED_BY_US]
     of_its_own = (rank for rank in [*failed[:1], *by_itself] if not _PEER.search(_said(rank, end)))
     return next(of_its_own, failed[0] if failed else None)
 
