@@ -22,7 +22,7 @@ from trainforged.core import messages as m
 from trainforged.daemon.resuming import passed_over, resume_point
 from trainforged.execution import durable
 from trainforged.execution.environments import Environments
-from trainforged.execution.errors import EnvironmentFailed, FilesError, NoSpace
+from trainforged.execution.errors import DiskRefused, EnvironmentFailed, FilesError, NoSpace
 from trainforged.execution.files import Files
 from trainforged.execution.host import Setting, launch
 from trainforged.execution.launch import CannotStart, Launch
@@ -69,7 +69,7 @@ class Preparation:
             cwd = await asyncio.to_thread(self._lay_out, order.job, submission, folder)
             python = await self._python(submission, shell, cwd, folder)
             resume = await asyncio.to_thread(resume_point, self._jobs_dir, order.job, submission)
-        except NoSpace as error:
+        except (NoSpace, DiskRefused) as error:
             raise CannotStart(str(error)) from error
         except (FilesError, EnvironmentFailed) as error:
             raise CannotStart(str(error), hopeless=True) from error

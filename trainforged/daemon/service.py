@@ -50,7 +50,7 @@ from trainforged.daemon.output import Output
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
-from trainforged.execution.errors import FilesError, NoSpace, TooLarge
+from trainforged.execution.errors import DiskRefused, FilesError, NoSpace, TooLarge
 from trainforged.execution.files import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
@@ -323,10 +323,10 @@ async def _stored(work: Awaitable[T]) -> T:
         raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
     except TooLarge as error:
         raise ApiProblem(ErrorCode.TOO_LARGE, str(error)) from error
+    except (StorageError, DiskRefused) as error:
+        raise ApiProblem(ErrorCode.UNAVAILABLE, str(error), retry_after=5) from error
     except FilesError as error:
         raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
-    except StorageError as error:
-        raise ApiProblem(ErrorCode.UNAVAILABLE, str(error), retry_after=5) from error
 
 
 def _number(cursor: str | None) -> int | None:

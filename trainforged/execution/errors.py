@@ -11,6 +11,10 @@ class NoSpace(FilesError):
     """The disk, or the user's share of it, is full. Nothing half-written is left."""
 
 
+class DiskRefused(FilesError):
+    """The disk takes no writes (it is read-only) or fails. It is not the job's doing, and may pass."""
+
+
 class WrongContent(FilesError):
     """What was sent is not what its name says. Nothing of it is kept."""
 

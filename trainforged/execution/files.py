@@ -56,7 +56,7 @@ class Files:
         for sha256 in wanted:
             if not is_hash(sha256):
                 raise BadManifest(f"{sha256[:80]!r} is not 64 lower-case hex digits")
-        with self._lock:
+        with self._lock, told_plainly():
             return tuple(sha256 for sha256 in wanted if not self._use(sha256))
 
     async def secure(self, hashes: Iterable[str]) -> tuple[str, ...]:

@@ -13,19 +13,22 @@ import secrets
 from collections.abc import Iterator
 
 from trainforged.execution.durable import write_all
-from trainforged.execution.errors import NoSpace, TooLarge, WrongContent
+from trainforged.execution.errors import DiskRefused, NoSpace, TooLarge, WrongContent
 
 _BUFFER = 1 << 20  # bytes gathered before they are written
 
 
 @contextlib.contextmanager
 def told_plainly() -> Iterator[None]:
-    """A full disk as NoSpace; every other OSError as it is."""
+    """A full disk as NoSpace, one that is read-only or broken as DiskRefused; another OSError as it is."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(f"no space is left for the files of jobs ({error.strerror})") from error
+        if error.errno in (errno.EROFS, errno.EIO):
+            place = error.filename or "the state folder"
+            raise DiskRefused(f"{place}: the disk refuses it ({error.strerror}); look at dmesg") from error
         raise
 
 

@@ -81,21 +81,23 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _translation(code: int, error: sqlite3.Error, path: Path) -> StorageError:
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room(path.parent)):
+    refused = _refusal(path.parent) if code == sqlite3.SQLITE_IOERR else None
+    if code == sqlite3.SQLITE_FULL or refused in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"no room for {path}: free space on its disk, or raise the quota")
     if code in _DAMAGED:
         return StorageDamaged(f"{path} is damaged: {error}")
-    return StorageBroken(f"{path} cannot be used: {error}")
+    why = f"{error} ({os.strerror(refused)}; look at dmesg)" if refused is not None else str(error)
+    return StorageBroken(f"{path} cannot be used: {why}")
 
 
-def _no_room(folder: Path) -> bool:
-    """True if writing fails for want of room: SQLite reports a used-up quota as any I/O error."""
+def _refusal(folder: Path) -> int | None:
+    """With which error of the system writing fails there: SQLite calls a used-up quota an I/O error too."""
     probe = folder / f".room-{os.getpid()}"
     try:
         probe.write_bytes(_PROBE)
     except OSError as error:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return error.errno
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-    return False
+    return None
