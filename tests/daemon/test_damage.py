@@ -100,7 +100,9 @@ def test_on_a_file_system_that_made_itself_read_only_nothing_accepted_is_lost(on
     daemon = on_ext4
     running = waiting(daemon, 0)
     queued = daemon.command("true", hold=True).id
-    subprocess.run(["mount", "-o", "remount,abort", daemon.state_dir], check=True)
+    abort = ["mount", "-o", "remount,abort", daemon.state_dir]
+    if subprocess.run(abort, capture_output=True).returncode != 0:
+        pytest.skip("this kernel cannot be asked to give an ext4 up")
     refused = daemon.tfctl("submit", "--", "true", check=False)
     assert refused.returncode != 0
     assert str(daemon.state_dir) in refused.stderr
