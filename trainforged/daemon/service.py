@@ -61,6 +61,7 @@ from trainforged.web.live import Live
 from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
 
 T = TypeVar("T")
+READERS = 1  # of curves at once: together, threads that take turns at each row are slower than one by one
 
 
 class DaemonService:
@@ -112,6 +113,7 @@ class DaemonService:
         self._groups = groups
         self._clock = clock
         self._started = clock()
+        self._reading = asyncio.Semaphore(READERS)
         self._insight = DaemonInsight(
             store, metrics, files, self.job, state_dir / "jobs", watch, lambda: engine.state.devices
         )
@@ -243,10 +245,11 @@ class DaemonService:
 
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
-        series = await asyncio.to_thread(
-            self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
-        )
-        ranks = await asyncio.to_thread(self._metrics.ranks, job)
+        async with self._reading:
+            series = await asyncio.to_thread(
+                self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
+            )
+            ranks = await asyncio.to_thread(self._metrics.ranks, job)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:

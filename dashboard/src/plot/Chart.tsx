@@ -37,7 +37,9 @@ export function Chart(props: ChartProps) {
   latest.current = props;
   const theme = dark.value;
   const shape = [x, unit, log, height, ...lines.map((line) => `${line.name}${line.faint}${line.colour}`)].join("|");
-  const data = useMemo(() => align(lines, log), [lines, log]);
+  const data = useMemo(() => once(() => align(lines, log)), [lines, log]);
+  const newest = useRef(data);
+  newest.current = data;
   const named = lines.filter((line) => !line.faint);
 
   useEffect(() => {
@@ -54,7 +56,7 @@ export function Chart(props: ChartProps) {
 
   /** Once it comes into sight: a plot costs a canvas. */
   const start = (node: HTMLElement): (() => void) => {
-    const made = new uPlot(options(node, latest, legend), align(latest.current.lines, log), node);
+    const made = new uPlot(options(node, latest, legend), newest.current(), node);
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height }));
     resize.observe(node);
@@ -72,8 +74,8 @@ export function Chart(props: ChartProps) {
       seen(holder.current!, () => {
         const now = plot.current;
         if (!now) return;
-        now.setData(data, false);
-        now.setScale("x", range(data[0], window));
+        now.setData(data(), false);
+        now.setScale("x", range(data()[0], window));
         write(legend.current, latest.current, null, now);
       }),
     [data, window, shape, theme],
@@ -106,6 +108,12 @@ export function Chart(props: ChartProps) {
       />
     </figure>
   );
+}
+
+/** Found when it is asked for first: a plot that nobody has seen needs no data. */
+function once<T>(find: () => T): () => T {
+  let found: { it: T } | null = null;
+  return () => (found ??= { it: find() }).it;
 }
 
 function range(x: ArrayLike<number>, window: Window | null | undefined): { min: number; max: number } {

@@ -9,6 +9,12 @@ import { get } from "../api/client";
 import type { MetricsAnswer, Series } from "../api/types";
 
 export const POINTS = 1_200; // of a series, after thinning
+const LEAST = 200;
+
+/** Of a series, where one plot shows those of several jobs: together they need no more than two do. */
+export function shared(jobs: number): number {
+  return Math.max(LEAST, Math.min(POINTS, Math.ceil((2 * POINTS) / Math.max(1, jobs))));
+}
 
 export type Axis = "step" | "epoch" | "time";
 
@@ -34,11 +40,12 @@ export class Curves {
     readonly job: number,
     readonly rank = 0,
     readonly names: readonly string[] = [],
+    readonly points = POINTS,
   ) {}
 
   /** All of it anew. */
   async load(): Promise<void> {
-    const answer = await this.ask({ points: POINTS });
+    const answer = await this.ask({ points: this.points });
     this.curves.clear();
     this.newest = this.attempt = 0;
     for (const series of answer.series) this.append(series);
@@ -46,8 +53,8 @@ export class Curves {
 
   /** Of the same series, what lies between two times. */
   async between(since: number, until: number): Promise<Map<string, Curve>> {
-    const part = new Curves(this.job, this.rank, this.names);
-    for (const series of (await part.ask({ points: POINTS, since, until })).series) part.append(series);
+    const part = new Curves(this.job, this.rank, this.names, this.points);
+    for (const series of (await part.ask({ points: this.points, since, until })).series) part.append(series);
     return part.curves;
   }
 
@@ -59,11 +66,11 @@ export class Curves {
 
   private async grow(): Promise<void> {
     if (this.newest === 0) return this.load();
-    const answer = await this.ask({ points: POINTS, since: this.newest });
+    const answer = await this.ask({ points: this.points, since: this.newest });
     const restarted = answer.series.some((series) => series.attempt.some((attempt) => attempt > this.attempt));
     if (restarted) return this.load();
     for (const series of answer.series) this.append(series);
-    if ([...this.curves.values()].some((curve) => curve.value.length > 2 * POINTS)) return this.load();
+    if ([...this.curves.values()].some((curve) => curve.value.length > 2 * this.points)) return this.load();
   }
 
   private async ask(query: Record<string, number>): Promise<MetricsAnswer> {
@@ -101,7 +108,7 @@ export class Curves {
  * others everything is there. Null where there is no more to see.
  */
 export async function detail(of: Curves, axis: Axis, start: number, from: number, to: number): Promise<Map<string, Curve> | null> {
-  const thinned = [...of.curves.values()].filter((curve) => curve.value.length >= POINTS / 2);
+  const thinned = [...of.curves.values()].filter((curve) => curve.value.length >= of.points / 2);
   let since = Infinity;
   let until = -Infinity;
   for (const curve of thinned) {

@@ -5,11 +5,11 @@ import { figure } from "../format";
 import { PlotControls, type PlotChoice } from "../parts/PlotControls";
 import { Empty, Problem, Section, State } from "../parts/small";
 import { Chart } from "../plot/Chart";
-import { grouped, type Curve } from "../plot/curves";
+import { grouped, shared, type Axis, type Curve } from "../plot/curves";
 import type { Window } from "../plot/moving";
 import { go, search } from "../router";
 import { useAsked } from "../state/asked";
-import { linesOf, SHARE, useCurves } from "./job/Curves";
+import { linesOf, SHARE, useCurves, useDetail } from "./job/Curves";
 
 const MOST = 8; // as many as the palette has colours
 
@@ -83,8 +83,9 @@ function Chooser({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] }) {
 }
 
 interface Loaded {
-  version: number;
+  version: number; // another one whenever there is something else to draw
   curves: Map<string, Curve>;
+  closer: Map<string, Curve> | null;
 }
 
 function Overlay({ jobs }: { jobs: readonly JobView[] }) {
@@ -96,7 +97,7 @@ function Overlay({ jobs }: { jobs: readonly JobView[] }) {
   return (
     <>
       {jobs.map((job) => (
-        <Load key={job.id} job={job} put={(found) => put(job.id, found)} />
+        <Load key={job.id} job={job} points={shared(jobs.length)} axis={choice.axis} window={window} put={(found) => put(job.id, found)} />
       ))}
       {order.length > 0 && (
         <PlotControls
@@ -132,12 +133,26 @@ function useGathered<T>(): [Record<number, T>, (id: number, found: T) => void] {
 }
 
 /** Brings one job's curves; draws nothing itself. */
-function Load({ job, put }: { job: JobView; put: (found: Loaded) => void }) {
-  const { version, curves } = useCurves(job, 0);
+function Load({ job, points, axis, window, put }: LoadProps) {
+  const { version, held, curves } = useCurves(job, 0, [], points);
+  const closer = useDetail(held, axis, began(job), window);
+  const told = useRef(0);
   useEffect(() => {
-    if (version > 0) put({ version, curves });
-  }, [version]);
+    if (version > 0) put({ version: ++told.current, curves, closer });
+  }, [version, closer]);
   return null;
+}
+
+interface LoadProps {
+  job: JobView;
+  points: number;
+  axis: Axis;
+  window: Window | null;
+  put: (found: Loaded) => void;
+}
+
+function began(job: JobView): number {
+  return Date.parse(job.started_at ?? job.submitted_at) / 1000;
 }
 
 interface GroupProps {
@@ -154,9 +169,9 @@ function Group({ name, jobs, loaded, choice, window, setWindow }: GroupProps) {
   const lines = useMemo(
     () =>
       jobs.flatMap((job, i) => {
-        const curve = loaded[job.id]?.curves.get(name);
-        const start = Date.parse(job.started_at ?? job.submitted_at) / 1000;
-        return curve ? linesOf(curve, `${job.id} ${job.name}`, i, choice.axis, choice.smoothing, start) : [];
+        const known = loaded[job.id];
+        const curve = known?.closer?.get(name) ?? known?.curves.get(name);
+        return curve ? linesOf(curve, `${job.id} ${job.name}`, i, choice.axis, choice.smoothing, began(job)) : [];
       }),
     [name, versions, choice.axis, choice.smoothing],
   );

@@ -2,7 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { sentence } from "../../api/client";
 import type { JobView } from "../../api/types";
 import { Chart } from "../../plot/Chart";
-import { Curves, detail, grouped, places, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
+import { Curves, detail, grouped, places, POINTS, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
 import type { Line } from "../../plot/align";
 import type { Window } from "../../plot/moving";
 import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
@@ -97,8 +97,8 @@ function NoCurves({ job }: { job: JobView }) {
 }
 
 /** The curves of one rank, growing while the job lives. `version` moves with them; 0 is not loaded yet. */
-export function useCurves(job: JobView, rank: number, names: readonly string[] = []) {
-  const held = useMemo(() => new Curves(job.id, rank, names), [job.id, rank]);
+export function useCurves(job: JobView, rank: number, names: readonly string[] = [], points = POINTS) {
+  const held = useMemo(() => new Curves(job.id, rank, names, points), [job.id, rank, points]);
   const [version, setVersion] = useState(0);
   const [problem, setProblem] = useState<string | null>(null);
   const [count, setCount] = useState(0);
@@ -139,7 +139,7 @@ export function useCurves(job: JobView, rank: number, names: readonly string[] =
 }
 
 /** What a zoomed plot shows in place of thinned curves, once it is there. */
-function useDetail(of: Curves, axis: Axis, start: number, window: Window | null): Map<string, Curve> | null {
+export function useDetail(of: Curves, axis: Axis, start: number, window: Window | null): Map<string, Curve> | null {
   const [found, setFound] = useState<{ window: Window; curves: Map<string, Curve> } | null>(null);
   useEffect(() => {
     if (!window) return setFound(null);
