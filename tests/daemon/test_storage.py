@@ -100,6 +100,32 @@ def test_a_full_disk_is_freed_by_removing_a_job(small: RealDaemon) -> None:
     filler.unlink()
 
 
+SAVES = """
+import os, sys, trainforge
+if os.path.exists("there is room"):
+    sys.exit(0)
+with open(os.environ["TRAINFORGE_CHECKPOINT_DIR"] + "/big", "ab", buffering=0) as file:
+    while True:
+        file.write(bytes(1 << 16))
+"""
+
+
+def test_a_job_that_finds_the_disk_full_continues_when_there_is_room(small: RealDaemon) -> None:
+    (small.folder / "train.py").write_text(SAVES)
+    small.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s")
+
+    def found_it_full() -> bool:
+        with small.client() as client:
+            attempts = client.job(1).attempts or ()
+        return bool(attempts) and attempts[0].reason == "disk_full"
+
+    wait_until(found_it_full, "the disk to be found full")
+    (small.folder / "there is room").touch()
+    (small.state_dir / "jobs" / "1" / "checkpoints" / "big").unlink()
+    ended = small.wait_for(1)
+    assert (ended.state, ended.retries) == (JobState.SUCCEEDED, 0)
+
+
 def test_a_daemon_starts_on_a_full_disk(small: RealDaemon) -> None:
     wait_until((small.state_dir / "reserve").exists, "the reserve")
     job = small.command("sh", "-c", FILL).id

@@ -80,7 +80,7 @@ def _elsewhere(rank: RankEnd | None, end: AttemptEnd, said: str) -> EndReason:
     killed = rank.signal if rank is not None else end.signal
     if _MEMORY.search(said) or _killed_by_kernel(killed, end, said):
         return EndReason.OUT_OF_MEMORY
-    if _DISK.search(said):
+    if _DISK.search(said) or _left_no_word(killed, end, said):
         return EndReason.DISK_FULL
     if len(end.ranks) > 1 and _PEER.search(said):
         return EndReason.PEER_LOST
@@ -97,11 +97,18 @@ def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> s
         others = "a process" if end.oom_elsewhere == 1 else f"{end.oom_elsewhere} processes"
         perhaps = f"the kernel killed {others} of this machine meanwhile for want of memory, perhaps this one"
         return f"{in_a_line(describe(end))}; {perhaps}"
+    if _left_no_word(killed, end, said):
+        return f"{in_a_line(describe(end))}, and no room is left on the disk for what it had to say"
     if rank is not None and rank.error is None:
         for pattern in (_MEMORY, _DISK, _PEER):
             if pattern.search(said):
                 return in_a_line(f"{where}{_status(rank.exit_code, rank.signal)}: {_line(pattern, said)}")
     return in_a_line(describe(end))
+
+
+def _left_no_word(killed: int | None, end: AttemptEnd, said: str) -> bool:
+    """Where the disk is full, what tells so cannot be kept either."""
+    return end.full and killed is None and not said.strip()
 
 
 def _killed_by_kernel(killed: int | None, end: AttemptEnd, said: str) -> bool:

@@ -119,6 +119,7 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hopeless: bool = False  # the same start would fail in the same way (no such script, say)
     ranks: tuple[RankEnd, ...] = ()  # in order of their end
     tails: dict[int, str] = {}  # the last that failing ranks wrote (0: of a command)
+    full: bool = False  # no room is left on the disk to which it writes, and its words
     oom_kills: int = 0  # of its processes, that the kernel killed for want of memory
     oom_elsewhere: int = 0  # the same on the whole machine meanwhile, where nobody counted its own
     oom_log: str | None = None  # a sentence: what the kernel's log says of such a kill of one of its own

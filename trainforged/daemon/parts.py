@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import logging
 import random
@@ -27,6 +28,7 @@ from trainforged.daemon.options import Options, Settings
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
+from trainforged.daemon.room import has_room
 from trainforged.daemon.service import DaemonService
 from trainforged.daemon.submissions import Submissions
 from trainforged.daemon.tasks import Tasks
@@ -56,6 +58,7 @@ class Parts:
     ) -> None:
         state_dir = self._state_dir = options.state_dir
         self._tasks = tasks
+        self._settings = settings
         self._store = opened.store
         self.live = Live(opened.last_event)
         files = Files(state_dir / "files")
@@ -235,7 +238,9 @@ class Parts:
 
     async def _conclude(self, event: m.AttemptEnded) -> None:
         position = await self.records.finish(event.job, event.attempt)
-        self.engine.tell(msgspec.structs.replace(event, position=position, jitter=random.random()))
+        full = not await asyncio.to_thread(has_room, self._state_dir, self._settings.least_free())
+        end = msgspec.structs.replace(event.end, full=full)
+        self.engine.tell(msgspec.structs.replace(event, end=end, position=position, jitter=random.random()))
 
 
 def _phase(reader: RecordReader, job: int, attempt: int) -> str | None:
