@@ -58,6 +58,7 @@ class Trainer:
         self.saved = (0, 0)  # the step and epoch of the last checkpoint
         self.stop_every = 10 if ranks.on_gpu else 1  # steps: on the CPU they are long
         self.times = [Times()] * ranks.count  # of each rank, in this epoch
+        self.board = Board(0, wanted=False)  # until `run` knows at which step it begins
 
     def resume(self) -> int:
         """Go to the newest checkpoint, if there is one; returns the size of its batches, else 0."""
