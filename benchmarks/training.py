@@ -33,7 +33,7 @@ def measure(scene: Scene) -> list[Figure]:
     if importlib.util.find_spec("torch") is None:
         scene.notes.append("torch is not installed: nothing to train")
         return []
-    turns, seconds = scene.times((160, 0.5), (3, 0.3))
+    turns, seconds = scene.times((60, 2.0), (3, 0.3))
     daemon = scene.daemon(gpus=1)
     with _loop(scene, daemon) as loop:
         ours = [daemon.pid, *_shims(daemon)]
