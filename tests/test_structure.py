@@ -111,3 +111,24 @@ def test_a_command_loads_only_what_it_needs(arguments: list[str], also: set[str]
     loaded = loaded_by(*arguments)
     assert "trainforge.client.client" in loaded, "the command did not get as far as asking a daemon"
     assert loaded & (HEAVY | also) == set()
+
+
+BESIDE = {"page", "report"}  # named by their module alone
+
+
+def test_every_type_of_the_api_is_named_by_its_package() -> None:
+    from trainforge import api
+
+    defined = {
+        name: path.stem
+        for path in modules("trainforge/api")
+        if path.stem not in BESIDE | {"__init__"}
+        for node in ast.parse(path.read_text()).body
+        for name in (
+            [node.name] if isinstance(node, ast.ClassDef)
+            else [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if isinstance(node, ast.Assign) else []
+        )
+    }  # fmt: skip
+    assert {name: home.rpartition(".")[2] for name, home in api._HOMES.items()} == defined
+    assert all(getattr(api, name).__name__ == name for name in defined if name not in ("NotFinite", "Value"))

@@ -1,7 +1,6 @@
 """Answers that the page lives on: history, incidents, comparisons, sessions.
 
-Not loaded with `trainforge.api`: commands start without it. Times of points are seconds since the epoch,
-which curves are drawn over; all else is as in `trainforge.api`.
+Times of points are seconds since the epoch, which curves are drawn over; all else is as in `trainforge.api`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`GET /v1/report`: what GPUs were held for. Not loaded with `trainforge.api`: commands start without it.
+"""`GET /v1/report`: what GPUs were held for.
 
 All `…_seconds` are GPU-seconds: two GPUs held for a second are two.
 """

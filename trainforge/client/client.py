@@ -33,31 +33,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from trainforge.api import (
-    CancelRequest,
-    DiskAnswer,
-    DrainRequest,
-    ErrorCode,
-    EventList,
-    EventView,
-    FileEntry,
-    GpuList,
-    GpuView,
-    JobList,
-    JobView,
-    MetricsAnswer,
-    MissingAnswer,
-    MissingRequest,
-    PathAnswer,
-    PruneAnswer,
-    PruneRequest,
-    RemoveRequest,
-    RetryRequest,
-    StatusAnswer,
-    SubmitRequest,
-    SweepRequest,
-    UpdateRequest,
-)
+from trainforge import api
 from trainforge.client.http1 import LOST
 from trainforge.client.refusals import ApiError, refusal
 from trainforge.client.sockets import NoDaemon
@@ -111,21 +87,21 @@ class Client:
 
     # ------------------------------------------------------------ jobs
 
-    def submit(self, request: SubmitRequest) -> JobView:
+    def submit(self, request: api.SubmitRequest) -> api.JobView:
         """Queue one job. It is on disk when this returns."""
-        return self._ask("POST", "/v1/jobs", JobView, request)
+        return self._ask("POST", "/v1/jobs", api.JobView, request)
 
-    def submit_all(self, requests: Sequence[SubmitRequest]) -> tuple[JobView, ...]:
+    def submit_all(self, requests: Sequence[api.SubmitRequest]) -> tuple[api.JobView, ...]:
         """Queue all of them, or none."""
-        return self._ask("POST", "/v1/jobs", tuple[JobView, ...], requests) if requests else ()
+        return self._ask("POST", "/v1/jobs", tuple[api.JobView, ...], requests) if requests else ()
 
-    def submit_sweep(self, request: SweepRequest) -> tuple[JobView, ...]:
+    def submit_sweep(self, request: api.SweepRequest) -> tuple[api.JobView, ...]:
         """Queue jobs that share most, all or none; in the order of `request.jobs`."""
-        return self._ask("POST", "/v1/sweeps", tuple[JobView, ...], request, timeout=SWEEP)
+        return self._ask("POST", "/v1/sweeps", tuple[api.JobView, ...], request, timeout=SWEEP)
 
-    def job(self, job: int) -> JobView:
+    def job(self, job: int) -> api.JobView:
         """One job whole, with its attempts and its spec."""
-        return self._ask("GET", f"/v1/jobs/{job}", JobView)
+        return self._ask("GET", f"/v1/jobs/{job}", api.JobView)
 
     def jobs(
         self,
@@ -135,15 +111,15 @@ class Client:
         name: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
-    ) -> JobList:
+    ) -> api.JobList:
         """One page of jobs; `name` may be a glob pattern, `cursor` is the `next` of another page."""
         state = ",".join(states) or None
         query = {"state": state, "user": user, "name": name, "limit": limit, "cursor": cursor}
-        return self._ask("GET", _target("/v1/jobs", query), JobList)
+        return self._ask("GET", _target("/v1/jobs", query), api.JobList)
 
     def all_jobs(
         self, *, states: Iterable[JobState] = (), user: str | None = None, name: str | None = None
-    ) -> Iterator[JobView]:
+    ) -> Iterator[api.JobView]:
         """Jobs from all pages."""
         states, cursor = tuple(states), None
         while True:
@@ -153,38 +129,38 @@ class Client:
             if cursor is None:
                 return
 
-    def cancel(self, job: int, *, now: bool = False) -> JobView:
+    def cancel(self, job: int, *, now: bool = False) -> api.JobView:
         """Stop a job; returns when the order is on disk, not when the job has ended."""
-        return self._ask("POST", f"/v1/jobs/{job}/cancel", JobView, CancelRequest(now=now))
+        return self._ask("POST", f"/v1/jobs/{job}/cancel", api.JobView, api.CancelRequest(now=now))
 
-    def hold(self, job: int) -> JobView:
-        return self._ask("POST", f"/v1/jobs/{job}/hold", JobView, again=False)
+    def hold(self, job: int) -> api.JobView:
+        return self._ask("POST", f"/v1/jobs/{job}/hold", api.JobView, again=False)
 
-    def release(self, job: int) -> JobView:
-        return self._ask("POST", f"/v1/jobs/{job}/release", JobView, again=False)
+    def release(self, job: int) -> api.JobView:
+        return self._ask("POST", f"/v1/jobs/{job}/release", api.JobView, again=False)
 
-    def update(self, job: int, set: dict[str, Any]) -> JobView:
+    def update(self, job: int, set: dict[str, Any]) -> api.JobView:
         """`set`: key paths of the job file and their new values."""
-        return self._ask("PATCH", f"/v1/jobs/{job}", JobView, UpdateRequest(set=set))
+        return self._ask("PATCH", f"/v1/jobs/{job}", api.JobView, api.UpdateRequest(set=set))
 
-    def retry(self, job: int, request: RetryRequest) -> JobView:
+    def retry(self, job: int, request: api.RetryRequest) -> api.JobView:
         """The new job, which goes on where this one stopped."""
-        return self._ask("POST", f"/v1/jobs/{job}/retry", JobView, request)
+        return self._ask("POST", f"/v1/jobs/{job}/retry", api.JobView, request)
 
-    def remove(self, job: int, *, keep: str | None = None) -> JobView:
+    def remove(self, job: int, *, keep: str | None = None) -> api.JobView:
         """Forget an ended job and its files (`keep="best"`: but for that checkpoint); as it was."""
-        return self._ask("DELETE", f"/v1/jobs/{job}", JobView, RemoveRequest(keep=keep), again=False)
+        return self._ask("DELETE", f"/v1/jobs/{job}", api.JobView, api.RemoveRequest(keep=keep), again=False)
 
-    def prune(self, older_than: float, *, dry_run: bool = False) -> PruneAnswer:
+    def prune(self, older_than: float, *, dry_run: bool = False) -> api.PruneAnswer:
         """Remove the jobs that ended longer than so many seconds ago."""
-        request = PruneRequest(older_than=older_than, dry_run=dry_run)
-        return self._ask("POST", "/v1/prune", PruneAnswer, request, again=False)
+        request = api.PruneRequest(older_than=older_than, dry_run=dry_run)
+        return self._ask("POST", "/v1/prune", api.PruneAnswer, request, again=False)
 
-    def path(self, job: int) -> PathAnswer:
+    def path(self, job: int) -> api.PathAnswer:
         """Where the job's files and checkpoints lie."""
-        return self._ask("GET", f"/v1/jobs/{job}/path", PathAnswer)
+        return self._ask("GET", f"/v1/jobs/{job}/path", api.PathAnswer)
 
-    def wait(self, job: int, timeout: float | None = None) -> JobView:
+    def wait(self, job: int, timeout: float | None = None) -> api.JobView:
         """The job, once it has ended, over restarts of the daemon too. Raises TimeoutError."""
         from trainforge.client.waiting import wait_for
 
@@ -224,11 +200,11 @@ class Client:
         since: float | None = None,
         points: int = 1000,
         rank: int | None = None,
-    ) -> MetricsAnswer:
+    ) -> api.MetricsAnswer:
         """Reported series (no names: all), downsampled to `points`, from `since` (s since the epoch) on, of
         one rank (None: the first)."""
         query = {"name": list(names), "since": since, "points": points, "rank": rank}
-        return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), MetricsAnswer)
+        return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), api.MetricsAnswer)
 
     @property
     def insight(self) -> Insight:
@@ -244,7 +220,7 @@ class Client:
         job: int | None = None,
         follow: bool = False,
         reconnect: bool = True,
-    ) -> Iterator[EventView]:
+    ) -> Iterator[api.EventView]:
         """Events above the id `after`, in order. Without `follow` those that there are; with it,
         those to come too (`after` None: only those), over restarts of the daemon unless `reconnect`
         is off."""
@@ -253,12 +229,12 @@ class Client:
             return
         with self.watch(after, job=job, reconnect=reconnect) as stream:
             for item in stream:
-                if isinstance(item, EventView):
+                if isinstance(item, api.EventView):
                     yield item
 
-    def events_page(self, after: int = 0, *, job: int | None = None, limit: int = 500) -> EventList:
+    def events_page(self, after: int = 0, *, job: int | None = None, limit: int = 500) -> api.EventList:
         """One page of past events."""
-        return self._ask("GET", _target(_events(job), {"after": after, "limit": limit}), EventList)
+        return self._ask("GET", _target(_events(job), {"after": after, "limit": limit}), api.EventList)
 
     def watch(
         self, after: int | None = None, *, job: int | None = None, reconnect: bool = True
@@ -276,8 +252,8 @@ class Client:
 
     def missing(self, hashes: Iterable[str]) -> tuple[str, ...]:
         """Those of these contents (sha256) that the daemon has not stored."""
-        request = MissingRequest(files=tuple(hashes))
-        return self._ask("POST", "/v1/files/missing", MissingAnswer, request).missing
+        request = api.MissingRequest(files=tuple(hashes))
+        return self._ask("POST", "/v1/files/missing", api.MissingAnswer, request).missing
 
     def put_file(self, sha256: str, open: Callable[[], BinaryIO]) -> None:
         """Store one content, read from what `open` returns; a large one is never held whole.
@@ -286,7 +262,7 @@ class Client:
         """
         self._checked(self._transport.ask(put_request(sha256, open)))
 
-    def upload(self, entries: Iterable[FileEntry], open: Callable[[FileEntry], BinaryIO]) -> int:
+    def upload(self, entries: Iterable[api.FileEntry], open: Callable[[api.FileEntry], BinaryIO]) -> int:
         """Store what the daemon lacks of these files; returns how many contents were sent."""
         by_hash = {entry.sha256: entry for entry in entries if entry.sha256 is not None}
         hashes, sent = list(by_hash), 0
@@ -299,16 +275,18 @@ class Client:
 
     # ------------------------------------------------------------ the machine
 
-    def gpus(self, *, history: float | None = None) -> GpuList:
+    def gpus(self, *, history: float | None = None) -> api.GpuList:
         """The devices; with their last `history` seconds."""
-        return self._ask("GET", _target("/v1/gpus", {"history": history}), GpuList)
+        return self._ask("GET", _target("/v1/gpus", {"history": history}), api.GpuList)
 
-    def drain(self, uuid: str, reason: str | None = None) -> GpuView:
+    def drain(self, uuid: str, reason: str | None = None) -> api.GpuView:
         """Give this GPU out no more."""
-        return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/drain", GpuView, DrainRequest(reason=reason))
+        return self._ask(
+            "POST", f"/v1/gpus/{quote(uuid, '')}/drain", api.GpuView, api.DrainRequest(reason=reason)
+        )
 
-    def undrain(self, uuid: str) -> GpuView:
-        return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/undrain", GpuView)
+    def undrain(self, uuid: str) -> api.GpuView:
+        return self._ask("POST", f"/v1/gpus/{quote(uuid, '')}/undrain", api.GpuView)
 
     def sign_in(self) -> SignInAnswer:
         """An address that opens the page, once and for a minute."""
@@ -316,8 +294,8 @@ class Client:
 
         return self._ask("POST", "/v1/sign-in", SignInAnswer)
 
-    def status(self) -> StatusAnswer:
-        return self._ask("GET", "/v1/status", StatusAnswer)
+    def status(self) -> api.StatusAnswer:
+        return self._ask("GET", "/v1/status", api.StatusAnswer)
 
     def report(self, since: str = "7d") -> ReportAnswer:
         """What GPUs were held for since then: a duration back, or a moment."""
@@ -325,8 +303,8 @@ class Client:
 
         return self._ask("GET", _target("/v1/report", {"since": since}), ReportAnswer)
 
-    def disk(self) -> DiskAnswer:
-        return self._ask("GET", "/v1/disk", DiskAnswer)
+    def disk(self) -> api.DiskAnswer:
+        return self._ask("GET", "/v1/disk", api.DiskAnswer)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description."""
@@ -378,11 +356,11 @@ class Client:
         try:
             return self._open(target, headers, SILENCE)
         except ApiError as error:
-            if error.code not in (ErrorCode.TOO_MANY, ErrorCode.UNAVAILABLE) or self.socket is None:
+            if error.code not in (api.ErrorCode.TOO_MANY, api.ErrorCode.UNAVAILABLE) or self.socket is None:
                 raise
             raise NoDaemon({self.socket: error.message}) from error
 
-    def _past_events(self, after: int, job: int | None) -> Iterator[EventView]:
+    def _past_events(self, after: int, job: int | None) -> Iterator[api.EventView]:
         while True:
             page = self.events_page(after, job=job)
             yield from page.events
