@@ -13,13 +13,13 @@ FIT = 0  # BATCH_SIZE: auto
 
 
 class Interval(NamedTuple):
-    """How often: every so many epochs, or steps; never when both are zero."""
+    """So many epochs, or steps; without end when both are zero."""
 
     epochs: float = 0.0
     steps: int = 0
 
     def in_steps(self, steps_per_epoch: int) -> int:
-        """The distance in steps, at least one; 0 for never."""
+        """In steps, at least one; 0 without end."""
         return self.steps or math.ceil(self.epochs * steps_per_epoch)
 
     def __str__(self) -> str:

@@ -78,11 +78,15 @@ class Times(NamedTuple):
         return 1 - self.communication / max(sum(self), 1e-9)
 
 
-def synchronisation(times: list[Times]) -> str:
-    """For the line of an epoch: what each rank's waiting for the others leaves of its time."""
-    if len(times) == 1:
-        return ""
-    return f"; synchronisation efficiency {', '.join(f'{each.efficiency:.1%}' for each in times)}"
+def summary(train: Scores, test: Scores, seconds: float, times: list[Times]) -> str:
+    """An epoch in words; of several ranks with what each one's waiting for the others leaves of its time."""
+    text = (
+        f"loss {train.loss / train.images:.3f}, accuracy {train.top1 / train.images:.1%}, "
+        f"on test images {test.top1 / test.images:.1%}; {train.images / seconds:.0f} images/s"
+    )
+    if len(times) > 1:
+        text += f"; synchronisation efficiency {', '.join(f'{each.efficiency:.1%}' for each in times)}"
+    return text
 
 
 class Stopwatch:

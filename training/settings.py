@@ -78,7 +78,7 @@ class Settings:
     sync_bn: bool = knob("false", FLAG, "batch statistics over all ranks")
     mixed_precision: bool = knob("auto", auto(FLAG), "bfloat16; auto: where the device has it")
     compile: bool = knob("false", FLAG, "torch.compile")
-    checkpoint_interval: Interval = knob("1", INTERVAL, "epochs (0.5: twice in each) or `500 steps`; off")  # noqa: RUF009 - it is a field()
+    checkpoint_interval: Interval = knob("1", INTERVAL, "epochs or steps that a kill may cost; off: all")  # noqa: RUF009 - it is a field()
     report_interval: int = knob("10", whole(1), "steps between reports")
     workers: int = knob(
         "auto", auto(whole(0)), "processes that make batches; 0: the device does, and holds all"

@@ -26,7 +26,7 @@ import trainforge
 from augment import chunks
 from data import DataError, DataSet
 from feeding import Order, Source, fetch, workers_needed
-from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, synchronisation
+from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summary
 from model import build
 from ranks import Ranks
 from settings import Settings, SettingsError, usage
@@ -55,7 +55,7 @@ class Trainer:
         self.checkpointer = trainforge.Checkpointer(
             progress=self.progress, model=self.model, optimizer=self.optimizer, average=self.average
         )
-        self.saved = (0, 0)  # the step and epoch of the last checkpoint
+        self.saved, self.interval = (0, 0), 0  # the place of the last checkpoint, steps that a kill may cost
         self.stop_every = 10 if ranks.on_gpu else 1  # steps: on the CPU they are long
         self.times = [Times()] * ranks.count  # of each rank, in this epoch
         self.board = Board(0, wanted=False)  # until `run` knows at which step it begins
@@ -70,7 +70,6 @@ class Trainer:
             group.update(values)  # what the knobs say now, not what they said then
         if self.average and not self.average.restored:
             self.average.restart()
-        self.saved = (self.progress.step, self.progress.epoch)
         return self.progress.batch_size
 
     def describe(self) -> str:
@@ -86,6 +85,8 @@ class Trainer:
     def run(self) -> None:
         """Train to the end, or until asked to stop; either way the last step is saved."""
         self.progress.batch_size = self.settings.batch_size
+        self.interval = self.settings.checkpoint_interval.in_steps(self.progress.steps_per_epoch)
+        self.saved = self.progress.now
         self.board = Board(self.progress.step, self.settings.tensorboard and self.ranks.first)
         if self.ranks.first:
             keep_record(self.checkpointer.directory, self.settings, self.progress.identity)
@@ -206,11 +207,8 @@ class Trainer:
         if not progress.steps_left:  # else it was cut short by MAX_STEPS
             progress.next_epoch()
         self.report(**test.named("val_"), epoch_seconds=seconds)
-        self.ranks.say(
-            f"epoch {progress.epoch}/{self.settings.epochs}: loss {train.loss / train.images:.3f}, accuracy "
-            f"{train.top1 / train.images:.1%}, on test images {test.top1 / test.images:.1%}; "
-            f"{train.images / seconds:.0f} images/s{synchronisation(self.times)}"
-        )
+        text = summary(train, test, seconds, self.times)
+        self.ranks.say(f"epoch {progress.epoch}/{self.settings.epochs}: {text}")
         if self.save_is_due:
             self.save(metric=test.top1 / test.images)
 
@@ -236,11 +234,12 @@ class Trainer:
 
     def save(self, metric: float | None = None) -> None:
         """Save this step, unless it is. All ranks come here together. The best by `metric` is kept."""
-        now = (self.progress.step, self.progress.epoch)
-        if now != self.saved:
+        if self.progress.now != self.saved:
             self.publish()  # so that the epoch's scores are whole
             self.checkpointer.save(self.progress.step, metric=metric)
-            self.saved = now
+            if self.interval == 1:
+                self.checkpointer.wait()
+            self.saved = self.progress.now
             self.window.restart()
 
     @property
@@ -249,8 +248,10 @@ class Trainer:
 
     @property
     def save_is_due(self) -> bool:
-        interval = self.settings.checkpoint_interval.in_steps(self.progress.steps_per_epoch)
-        return interval > 0 and self.progress.step % interval == 0
+        """Twice in each interval, since saves take their time but do not overlap: so a kill at any moment, in
+        the middle of one too, costs an interval at most."""
+        (_, now), (_, last), interval = self.progress.now, self.saved, self.interval
+        return interval > 0 and 2 * now // interval != 2 * last // interval
 
     @property
     def rate(self) -> float:

@@ -42,6 +42,12 @@ class Progress:
         """In this epoch."""
         return (self.images - self.position) // self.batch_size
 
+    @property
+    def now(self) -> tuple[int, int]:
+        """The step, and how many of today's batch size led here; an epoch's last counts once that is over."""
+        in_epoch = min(self.position // self.batch_size, self.steps_per_epoch - 1)
+        return self.step, self.epoch * self.steps_per_epoch + in_epoch
+
     def steps_at_end(self, epochs: int) -> int:
         """The number of the last step of the last epoch."""
         return self.step + self.steps_left + (epochs - self.epoch - 1) * self.steps_per_epoch

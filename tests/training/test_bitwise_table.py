@@ -75,10 +75,10 @@ def test_the_table(
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_a_training_loses_an_interval_and_what_a_save_took_and_ends_with_the_same_bits(
+def test_killed_twenty_times_a_training_loses_one_interval_at_most_and_ends_with_the_same_bits(
     runs: Runs,
 ) -> None:
-    interval, steps = 2, 300
+    interval, steps = 3, 300
     often = {**settings("heavy"), "EPOCHS": steps // 5, "CHECKPOINT_INTERVAL": f"{interval} steps"}
     expected = runs.job(**often)
     expected.complete(2)
@@ -93,9 +93,7 @@ def test_killed_twenty_times_a_training_loses_an_interval_and_what_a_save_took_a
             process.kill()
         assert {process.exitcode for process in run.processes if process.join() is None} == {-signal.SIGKILL}
         resumed = next((record["step"] for record in run.records("resumed")), 0)
-        # A save that is due while another is being written waits for it: so one at most was under way, since
-        # `written + interval`, and training was not at the next but one.
-        assert reached <= written + 2 * interval, "saves do not overlap"
+        assert reached - resumed <= interval, "no more than that is lost"
         assert resumed >= written, "a checkpoint that was told of is never lost"
         skipped = [record["problem"] for record in run.records("checkpoint_skipped")]
         assert all("not finished" in problem for problem in skipped), skipped
@@ -108,7 +106,7 @@ def test_killed_twenty_times_a_training_loses_an_interval_and_what_a_save_took_a
 
 
 def test_what_a_kill_leaves_half_written_is_passed_over_with_a_word(runs: Runs) -> None:
-    job = runs.job(BATCH_SIZE=16, CHECKPOINT_INTERVAL="2 steps")
+    job = runs.job(BATCH_SIZE=16, CHECKPOINT_INTERVAL="4 steps")
     job.complete(MAX_STEPS=4, **{protocol.CHECKPOINT_KEEP: 3})
     damaged = Path(max((job.folder / "checkpoints").glob("step-*"))) / "state.pt"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")

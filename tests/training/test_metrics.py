@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metrics import Board, Stopwatch, Times, synchronisation
+from metrics import Board, Scores, Stopwatch, Times, summary
 from ranks import Ranks
 from tests.training.runs import Runs
 
@@ -38,8 +38,11 @@ def test_time_is_counted_for_what_it_was_spent_on() -> None:
 def test_synchronisation_is_what_waiting_for_others_leaves() -> None:
     assert Times(data=1, compute=8, communication=1).efficiency == pytest.approx(0.9)
     assert Times().efficiency == 1
-    assert synchronisation([Times(0, 9, 1), Times(0, 3, 1)]) == "; synchronisation efficiency 90.0%, 75.0%"
-    assert synchronisation([Times(0, 9, 0)]) == ""
+    train, test = Scores(loss=5, top1=4, images=10), Scores(top1=5, images=20)
+    several = summary(train, test, 2.0, [Times(0, 9, 1), Times(0, 3, 1)])
+    alone = "loss 0.500, accuracy 40.0%, on test images 25.0%; 5 images/s"
+    assert several == f"{alone}; synchronisation efficiency 90.0%, 75.0%"
+    assert summary(train, test, 2.0, [Times(0, 9, 0)]) == alone
 
 
 def test_each_rank_says_where_its_time_goes(runs: Runs) -> None:

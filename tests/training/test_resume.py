@@ -43,7 +43,7 @@ def test_a_run_stopped_while_it_evaluates_goes_on_bit_for_bit(runs: Runs) -> Non
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(runs: Runs) -> None:
-    whole, broken = runs.job(**HARD), runs.job(**HARD, CHECKPOINT_INTERVAL="3 steps")
+    whole, broken = runs.job(**HARD), runs.job(**HARD, CHECKPOINT_INTERVAL="6 steps")
     whole.complete(2)
     first = broken.start(2)
     until(lambda: len(first.records("checkpoint")) >= 2 or first.left, "two checkpoints")

@@ -46,16 +46,28 @@ def test_it_learns(runs: Runs) -> None:
     assert run.records("report")[-1]["metrics"]["val_accuracy"] > 0.35  # of ten colours; chance is 0.1
 
 
-def test_checkpoints_are_made_in_every_interval_and_at_the_end(runs: Runs) -> None:
-    run = runs.job(CHECKPOINT_INTERVAL=0.7).complete()
-    assert [record["step"] for record in run.records("checkpoint")] == [7, 14, 20]
+@pytest.mark.parametrize(
+    ("interval", "saved"),
+    [
+        ("2", [10, 20]),
+        ("1", [5, 10, 15, 20]),
+        ("0.7", [4, 7, 11, 14, 18, 20]),
+        ("9 steps", [5, 9, 14, 18, 20]),
+        ("1 step", [*range(1, 21)]),
+    ],
+)
+def test_checkpoints_are_made_twice_in_every_interval_and_at_the_end(
+    runs: Runs, interval: str, saved: list[int]
+) -> None:
+    run = runs.job(CHECKPOINT_INTERVAL=interval).complete()
+    assert [record["step"] for record in run.records("checkpoint")] == saved
 
 
 def test_the_best_epoch_is_told_by_its_accuracy(runs: Runs) -> None:
     run = runs.job(CHECKPOINT_INTERVAL=1).complete()
     scores = [report["metrics"].get("val_accuracy") for report in run.records("report")]
     kept = [record["metrics"] for record in run.records("checkpoint")]
-    assert kept == [{"metric": score} for score in scores if score is not None]
+    assert kept == [x for score in scores if score is not None for x in (None, {"metric": score})]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -4,7 +4,7 @@
     start = ckpt.resume()
     for step in range(start, steps):
         ...
-        ckpt.save(step + 1, metric=accuracy)
+        ckpt.save(step + 1, every=1000)
 
 On disk (`<folder>/step-<step>/`): `state.pt` holds what was given, by name; `rank-<r>.pt` the random
 states of a rank; `manifest.json` their sizes and hashes (see `trainforge.in_job.manifests`). Models that are
@@ -60,6 +60,10 @@ class Checkpointer:
         self._turns: dict[int, int] = {}
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._last = 0  # the step of the last save, or that was resumed
+        self._began = 0.0  # when the last save did
+        self._waits = 0  # saves in a row that waited for the one before them
+        self._told = False  # that training waits for saves
         self._put_off: Callable[[], None] | None = None
         stopping.watch()
 
@@ -95,6 +99,7 @@ class Checkpointer:
         else:
             finish()
         step: int = state["step"]
+        self._last = step
         records.write(protocol.RESUMED, step=step, path=path)
         return step
 
@@ -123,8 +128,14 @@ class Checkpointer:
 
     # ------------------------------------------------------------ save
 
-    def save(self, step: SupportsIndex, *, metric: float | None = None) -> None:
+    def save(
+        self, step: SupportsIndex, *, metric: float | None = None, every: SupportsIndex | None = None
+    ) -> None:
         """Save everything as of now, under this step; all ranks call it at the same step.
+
+        With `every`, which is for calling it after each step, it saves only when it is time: so often that a
+        kill at any moment, in the middle of a save too, costs `every` steps at most. For that it saves twice
+        in each so many, and waits where a save takes longer than that; with `every=1`, until it is whole.
 
         Returns when the state is copied to host memory, but for what only the optimizer's next step can
         change, which waits for it. It is written in the background, and a save
@@ -136,12 +147,16 @@ class Checkpointer:
         number = operator.index(step)
         if number < 0:
             raise ValueError(f"Checkpointer.save: step: expected 0 or more, found {number}")
+        interval = None if every is None else operator.index(every)
+        if interval is not None and not is_due(number, self._last, interval):
+            return
         value = None if metric is None or not math.isfinite(float(metric)) else float(metric)
-        self._finish()
+        self._await_turn()
         if self._put_off is not None:
             records.say("save() before ready(): the random states of the checkpoint were not restored")
             self._put_off = None
-        started = time.monotonic()
+        started = self._began = time.monotonic()
+        self._last = number
         rank, world_size = records.place()
         turn = self._turns[number] = self._turns.get(number, 0) + 1
         order = Order(self.directory, number, turn, rank, world_size, value, self._keep)
@@ -152,6 +167,12 @@ class Checkpointer:
             for optimizer in self._optimizers.values():
                 optimizer.register_step_pre_hook(self._before_step)
         self._start(lambda: self._write(order, rank_state, objects, started))
+        if interval == 1:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when the last save is whole, or has failed: a kill costs only what comes after it."""
+        self._finish()
 
     def close(self) -> None:
         """Wait for the last save. Leaving the interpreter waits too."""
@@ -161,6 +182,18 @@ class Checkpointer:
     def _before_step(self, *_: object) -> None:
         """An optimizer is about to change its state, which may not be copied yet."""
         self._snapshot.await_copies()
+
+    def _await_turn(self) -> None:
+        """Saves do not overlap, on which `is_due` counts. Where training waits for them, that is told, once;
+        a single wait is none: somebody may save now because it is asked to stop."""
+        asked = time.monotonic()
+        late = self._writer is not None and self._writer.is_alive()
+        self._finish()
+        self._waits = self._waits + 1 if late else 0
+        if self._waits == 2 and not self._told and records.place()[0] == 0:
+            self._told = True
+            took, apart = time.monotonic() - self._began, asked - self._began
+            records.say(f"training waits for saves: one took {took:.1f} s, the next was due in {apart:.1f}")
 
     def _start(self, write: Callable[[], None]) -> None:
         self._writer = threading.Thread(target=write, name="trainforge-checkpoint")
@@ -205,6 +238,18 @@ class Checkpointer:
                 metrics=checkpoint.metrics,
                 best=checkpoint.best,
             )
+
+
+def is_due(step: int, last: int, every: int) -> bool:
+    """Whether to save at this step, so that a kill costs `every` steps at most: at the first step after each
+    half of so many.
+
+    When training is killed, or waits, at the next save with the last one still being written, the one before
+    that is whole, because saves do not overlap; and three in a row span `every` steps.
+    """
+    if every < 1:
+        raise ValueError(f"Checkpointer.save: every: expected 1 or more steps, found {every}")
+    return 2 * step // every != 2 * last // every
 
 
 def _tell_unwritten(order: Order, problem: str) -> None:
