@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from trainforged.execution.sockets import connections
+from trainforged.execution.observing.sockets import connections
 
 T = TypeVar("T")
 PAUSE = 0.005

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainforged.execution.library import MODULES as IN_JOB_MODULES
+from trainforged.execution.starting.library import MODULES as IN_JOB_MODULES
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("trainforge", "trainforged", "tfctl")

@@ -20,7 +20,7 @@ from trainforge.api import Usage
 from trainforged.core import messages as m
 from trainforged.core.state import State
 from trainforged.daemon.hangs import HangWatch
-from trainforged.execution.stacks import PAGE, UNINTERRUPTIBLE, Look
+from trainforged.execution.observing.stacks import PAGE, UNINTERRUPTIBLE, Look
 
 MINUTE, HOUR = 60.0, 3600.0
 TICK = 10.0  # seconds; a loaded machine lets the watch oversleep as much

@@ -13,8 +13,9 @@ import pytest
 
 from tests.daemon.real import RealDaemon, wait_until
 from trainforge.states import JobState
-from trainforged.execution import processes, stacks
+from trainforged.execution import processes
 from trainforged.execution.folder import AttemptFolder
+from trainforged.execution.observing import stacks
 
 SCRIPT = """
 import os, time, trainforge

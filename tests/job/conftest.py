@@ -11,7 +11,7 @@ import pytest
 from tests.job.attempt import Attempt
 from trainforge import protocol
 from trainforge.in_job import records, stopping
-from trainforged.execution import library as library_of
+from trainforged.execution.starting import library as library_of
 
 
 @pytest.fixture(scope="session")

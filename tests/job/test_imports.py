@@ -12,7 +12,7 @@ import pytest
 
 import trainforge
 from tests.job.attempt import WRAPPER, Attempt
-from trainforged.execution import library
+from trainforged.execution.starting import library
 
 PACKAGE = Path(trainforge.__file__).parent
 PYTHONS = [

@@ -18,7 +18,7 @@ from trainforged.core import messages as m
 from trainforged.execution import processes
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.launch import Launch, LaunchFile
-from trainforged.execution.spawn import Spawned, spawn
+from trainforged.execution.starting.spawn import Spawned, spawn
 from trainforged.execution.supervisor import Supervisor
 
 PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-u")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.installing import tiny_package, with_stand_in, without_uv
-from trainforged.execution.environments import Environments
+from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import EnvironmentFailed
 
 PYTHON = Path(sys.executable)
@@ -225,7 +225,7 @@ async def test_one_that_waits_can_be_cancelled_and_harms_nobody(root: Path, shel
 BUILDER = """
 import asyncio, sys
 from pathlib import Path
-from trainforged.execution.environments import Environments
+from trainforged.execution.environments.isolated import Environments
 say = lambda line: print(line, flush=True)
 asyncio.run(Environments(Path(sys.argv[1])).ensure(Path(sys.executable), Path(sys.argv[2]), say))
 """

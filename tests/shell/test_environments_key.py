@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.installing import tiny_package
-from trainforged.execution.requirements import fingerprint
+from trainforged.execution.environments.requirements import fingerprint
 
 
 def write(path: Path, text: str) -> Path:

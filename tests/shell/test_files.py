@@ -17,7 +17,7 @@ import pytest
 
 from tests.shell.disks import small_disk
 from trainforged.execution.errors import BadManifest, Damaged, MissingContent, NoSpace, TooLarge, WrongContent
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 
 HOUR = 3600
 ANY = 1 << 30
@@ -206,7 +206,7 @@ async def test_a_durable_put_makes_good_an_earlier_one_that_was_not(files: Files
 KILLED = """
 import asyncio, hashlib, os, sys
 from pathlib import Path
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 
 async def main():
     files = Files(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from trainforge.api import FileEntry
 from trainforge.project.freeze import freeze
 from trainforge.spec import Project
 from trainforged.execution.errors import BadManifest, Damaged, MissingContent, NoSpace
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from trainforge.api import FileEntry
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 files = Files(Path(sys.argv[1]))
 stored = [files.put_bytes(b"%d" % number) for number in range(5)]
 entries = [FileEntry(path=f"f{number}", sha256=stored[number % 5]) for number in range(20_000)]

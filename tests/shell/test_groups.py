@@ -15,9 +15,10 @@ from tests.shell.attempts import Supervised, alive, command
 from tests.support import until
 from trainforged.core import messages as m
 from trainforged.core.messages import AttemptEnd, RankEnd
-from trainforged.execution import groups, kernel_log
 from trainforged.execution.folder import AttemptFolder
+from trainforged.execution.observing import kernel_log
 from trainforged.execution.shim.group import Group
+from trainforged.execution.starting import groups
 
 FOUND = groups.find()
 needs_groups = pytest.mark.skipif(FOUND is None, reason="no control groups (cgroup v2) that are ours to make")

@@ -13,9 +13,9 @@ from trainforge.api import ShellState
 from trainforge.protocol import RESERVED
 from trainforge.spec import Checkpoints, Environment, JobSpec, Project, Recovery, Training
 from trainforged.core.messages import StartAttempt
-from trainforged.execution import host, library
 from trainforged.execution.launch import CannotStart, Launch
-from trainforged.execution.ports import HIGHEST, LOWEST, free_port
+from trainforged.execution.starting import host, library
+from trainforged.execution.starting.ports import HIGHEST, LOWEST, free_port
 
 SCRIPT = Training(script="train.py", args=("--lr", "0.1", "--", "-x"))
 PY = "/venv/bin/python"

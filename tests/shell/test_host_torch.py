@@ -16,8 +16,8 @@ from tests.support import until
 from trainforge.api import ShellState
 from trainforge.spec import Environment, JobSpec, Project, Recovery, Training
 from trainforged.core import messages as m
-from trainforged.execution import host, library
-from trainforged.execution.ports import free_port
+from trainforged.execution.starting import host, library
+from trainforged.execution.starting.ports import free_port
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch

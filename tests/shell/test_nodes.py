@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainforged.execution import nodes
+from trainforged.execution.starting import nodes
 
 Allowed = Callable[..., tuple[str, ...]]
 

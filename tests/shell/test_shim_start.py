@@ -17,7 +17,8 @@ from tests.shell.attempts import ENV, Shimmed, alive, python
 from tests.support import wait_for
 from trainforge.protocol import TOKEN
 from trainforged.core.messages import AttemptEnd
-from trainforged.execution import durable, spawn
+from trainforged.execution import durable
+from trainforged.execution.starting import spawn
 
 Make = Callable[..., Shimmed]
 
@@ -188,7 +189,7 @@ def test_the_shim_is_small_and_loads_little(shimmed: Make) -> None:
     assert kib <= 12 * 1024
     assert status.split("Threads:")[1].split()[0] == "1"
     attempt.signal(signal.SIGUSR1).wait()
-    source = f"import sys; sys.path.append({str(Path(spawn.__file__).parents[2])!r})\n"
+    source = f"import sys; sys.path.append({str(Path(spawn.__file__).parents[3])!r})\n"
     source += "import trainforged.execution.shim.run\nprint(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-I", "-S", "-c", source], text=True).split()
     known = {*sys.stdlib_module_names, "__main__", "trainforged"}

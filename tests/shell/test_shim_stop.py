@@ -12,7 +12,7 @@ import pytest
 
 from tests.shell.attempts import Shimmed, alive, python
 from tests.support import wait_for
-from trainforged.execution.spawn import spawn
+from trainforged.execution.starting.spawn import spawn
 
 Make = Callable[..., Shimmed]
 

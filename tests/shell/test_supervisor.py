@@ -15,9 +15,10 @@ from tests.shell.attempts import ENV, PYTHON, Supervised, alive, command
 from tests.support import tcp_is_counted, until
 from trainforge.protocol import TOKEN
 from trainforged.core import messages as m
-from trainforged.execution import durable, processes, spawn
+from trainforged.execution import durable, processes
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.launch import CannotStart, Launch
+from trainforged.execution.starting import spawn
 from trainforged.execution.waiting import readable
 
 SLEEP = "import time; print('ready'); time.sleep(60)"

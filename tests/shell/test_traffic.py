@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import tcp_is_counted, wait_for
-from trainforged.execution import sockets
-from trainforged.execution.sockets import Connection
-from trainforged.execution.traffic import KEPT_LOOKS, Account, Carried, Traffic
+from trainforged.execution.observing import sockets
+from trainforged.execution.observing.sockets import Connection
+from trainforged.execution.observing.traffic import KEPT_LOOKS, Account, Carried, Traffic
 
 pytestmark = pytest.mark.skipif(not tcp_is_counted(), reason="this kernel has no inet_diag")
 
@@ -152,7 +152,7 @@ def test_what_the_kernel_does_not_tell_is_not_known_and_counted_later(
 
 
 def test_a_job_with_too_many_files_is_not_looked_through(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainforged.execution.traffic.MOST_FILES", 1)
+    monkeypatch.setattr("trainforged.execution.observing.traffic.MOST_FILES", 1)
     assert Traffic().look({1: (5, [pair.server.pid])}) == {}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.shell.attempts import Supervised, command
 from trainforged.core import messages as m
 from trainforged.execution import attempt, processes
-from trainforged.execution.systemd import Manager
+from trainforged.execution.starting.systemd import Manager
 
 # Starts what stands behind `--` as a service: nobody's child here, with nothing of ours but what it is given.
 STANDS_IN = f"""#!{os.path.realpath(sys.executable)} -IS

@@ -22,8 +22,8 @@ from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core.hangs import Rhythm, Suspicion, Timeout, heard, patience, recalled, suspicion
 from trainforged.core.state import State
-from trainforged.execution import stacks
 from trainforged.execution.folder import AttemptFolder
+from trainforged.execution.observing import stacks
 from trainforged.storage.records import times_of_signs
 
 log = logging.getLogger(__name__)

@@ -33,9 +33,9 @@ from trainforged.daemon.engine import Engine
 from trainforged.daemon.reserve import Reserve
 from trainforged.daemon.submissions import ids
 from trainforged.daemon.views import moment
-from trainforged.execution.environments import Environments
+from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import FilesError
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore

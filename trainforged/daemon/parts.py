@@ -37,9 +37,9 @@ from trainforged.daemon.watching import HistoryWatch
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory
-from trainforged.execution import groups, library, systemd
-from trainforged.execution.environments import Environments
-from trainforged.execution.files import Files
+from trainforged.execution.environments.isolated import Environments
+from trainforged.execution.files.store import Files
+from trainforged.execution.starting import groups, library, systemd
 from trainforged.execution.supervisor import Supervisor
 from trainforged.storage.errors import StorageError
 from trainforged.storage.records import RecordReader

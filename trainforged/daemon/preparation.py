@@ -21,12 +21,12 @@ from trainforge.api import FileEntry, ShellState
 from trainforged.core import messages as m
 from trainforged.daemon.resuming import passed_over, resume_point
 from trainforged.execution import durable
-from trainforged.execution.environments import Environments
+from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import DiskRefused, EnvironmentFailed, FilesError, NoSpace
-from trainforged.execution.files import Files
-from trainforged.execution.host import Setting, launch
+from trainforged.execution.files.store import Files
 from trainforged.execution.launch import CannotStart, Launch
-from trainforged.execution.ports import free_port
+from trainforged.execution.starting.host import Setting, launch
+from trainforged.execution.starting.ports import free_port
 from trainforged.storage.jobs import JobStore, Submission
 
 

@@ -51,7 +51,7 @@ from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import DiskRefused, FilesError, NoSpace, TooLarge
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore

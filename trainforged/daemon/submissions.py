@@ -25,8 +25,8 @@ from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.daemon import resuming
 from trainforged.daemon.engine import Engine
-from trainforged.execution.files import Files
-from trainforged.execution.manifest import check_manifest
+from trainforged.execution.files.manifest import check_manifest
+from trainforged.execution.files.store import Files
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.web.errors import ApiProblem
 

@@ -24,12 +24,13 @@ import msgspec
 
 from trainforge.protocol import ATTEMPT_DIR, TOKEN
 from trainforged.core.messages import AttemptEnd, StartAttempt
-from trainforged.execution import leftovers, nodes, processes, systemd
+from trainforged.execution import leftovers, processes
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
-from trainforged.execution.groups import Groups
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
-from trainforged.execution.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
-from trainforged.execution.usage import Family
+from trainforged.execution.observing.usage import Family
+from trainforged.execution.starting import nodes, systemd
+from trainforged.execution.starting.groups import Groups
+from trainforged.execution.starting.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
 from trainforged.execution.waiting import Threads, readable
 
 MOMENT = 0.01  # seconds between two looks at a shim that is about to say who it is

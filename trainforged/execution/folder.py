@@ -28,9 +28,11 @@ import msgspec
 
 from trainforge.protocol import RANK_STATUS
 from trainforged.core.messages import AttemptEnd, RankEnd
-from trainforged.execution import durable, groups, kernel_log, processes
+from trainforged.execution import durable, processes
 from trainforged.execution.launch import LaunchFile
+from trainforged.execution.observing import kernel_log
 from trainforged.execution.shim.group import mounted
+from trainforged.execution.starting import groups
 
 LARGEST = 1 << 20  # bytes that are read of a file
 NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})  # said of what is none

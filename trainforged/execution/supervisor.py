@@ -28,14 +28,14 @@ from trainforged.core.messages import (
     StartAttempt,
     StopAttempt,
 )
-from trainforged.execution import systemd
-from trainforged.execution import usage as meter
 from trainforged.execution.attempt import Attempt, Means
 from trainforged.execution.folder import AttemptFolder
-from trainforged.execution.groups import Groups
 from trainforged.execution.launch import LOCK_PREFIX, GpusClear, Prepare
+from trainforged.execution.observing import usage as meter
+from trainforged.execution.observing.traffic import Traffic
 from trainforged.execution.release import release
-from trainforged.execution.traffic import Traffic
+from trainforged.execution.starting import systemd
+from trainforged.execution.starting.groups import Groups
 from trainforged.execution.waiting import Threads
 
 THREADS = 8

@@ -29,7 +29,7 @@ from trainforged.daemon.insight import best, histories, incidents, searching, se
 from trainforged.daemon.views import moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import FilesError
-from trainforged.execution.files import Files
+from trainforged.execution.files.store import Files
 from trainforged.storage.history import DAY, KEPT
 from trainforged.storage.jobs import JobStore, Submission
 from trainforged.storage.metrics import MetricStore

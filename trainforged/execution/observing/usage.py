@@ -10,7 +10,7 @@ import psutil
 
 from trainforge.api import Usage
 from trainforged.execution import processes
-from trainforged.execution.traffic import Carried, Traffic
+from trainforged.execution.observing.traffic import Carried, Traffic
 
 Family = tuple[tuple[int, int], ...]
 """Processes: (pid, start time in clock ticks since boot), which is one process and never another."""

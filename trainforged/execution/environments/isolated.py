@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
+from trainforged.execution.environments.installer import run
+from trainforged.execution.environments.requirements import fingerprint
 from trainforged.execution.errors import EnvironmentFailed
-from trainforged.execution.installer import run
-from trainforged.execution.requirements import fingerprint
 from trainforged.execution.syncing import sync_file_system
 from trainforged.execution.threads import in_thread
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from trainforge.protocol import TOKEN
-from trainforged.execution import systemd
+from trainforged.execution.starting import systemd
 
-START = Path(__file__).parent / "shim" / "start.py"
+START = Path(__file__).parents[1] / "shim" / "start.py"
 READY_FD = 3  # as `shim.run` has it
 OPTIONS = ("-I", "-S", "-X", "utf8")  # nothing of the user's, whatever the locale: see `shim.start`
 KEPT = ("PATH", "LD_LIBRARY_PATH")  # of the daemon's environment: the interpreter may need it

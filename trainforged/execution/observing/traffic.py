@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from trainforged.execution import sockets
+from trainforged.execution.observing import sockets
 
 MOST_FILES = 20_000  # open files of an attempt that are looked through
 KEPT_LOOKS = 30  # that a connection may be missing from the kernel's list and still be the one it was

@@ -23,12 +23,12 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Seque
 from pathlib import Path
 
 from trainforge.api import FileEntry
-from trainforged.execution.copying import Copier
 from trainforged.execution.durable import sync_folder
 from trainforged.execution.errors import BadManifest
-from trainforged.execution.incoming import Incoming, told_plainly
-from trainforged.execution.manifest import is_hash
-from trainforged.execution.project import lay_out
+from trainforged.execution.files.copying import Copier
+from trainforged.execution.files.incoming import Incoming, told_plainly
+from trainforged.execution.files.manifest import is_hash
+from trainforged.execution.files.project import lay_out
 from trainforged.execution.syncing import sync_files
 from trainforged.execution.threads import in_thread
 

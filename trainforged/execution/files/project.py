@@ -17,10 +17,10 @@ from pathlib import Path
 
 from trainforge.api import FileEntry
 from trainforge.project.folders import ProjectError
-from trainforged.execution.copying import Copier
 from trainforged.execution.durable import sync_folder
 from trainforged.execution.errors import BadManifest, Damaged, FilesError, MissingContent
-from trainforged.execution.manifest import check_manifest
+from trainforged.execution.files.copying import Copier
+from trainforged.execution.files.manifest import check_manifest
 from trainforged.execution.syncing import sync_files
 
 _beginning = threading.Lock()  # from a folder's making to its being locked
@@ -29,7 +29,7 @@ _beginning = threading.Lock()  # from a folder's making to its being locked
 def lay_out(
     copier: Copier, entries: Sequence[FileEntry], link: Sequence[str], root: Path | None, target: Path
 ) -> Path:
-    """See `trainforged.execution.files.Files.materialise`."""
+    """See `trainforged.execution.files.store.Files.materialise`."""
     if _is_there(target, entries):
         return target
     links = _links(link, root)

@@ -1,0 +1,1 @@
+"""What an attempt is started with and in: its command, its library and port, its unit or control group."""
