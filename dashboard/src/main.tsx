@@ -5,5 +5,5 @@ import { follow } from "./router";
 import { start } from "./state/feed";
 
 follow();
+void start(); // its first question is on its way while the page is drawn
 render(<App />, document.getElementById("page")!);
-void start();

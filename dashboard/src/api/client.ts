@@ -61,9 +61,11 @@ async function refusal(answer: Response): Promise<Refused> {
   }
 }
 
+export const AWAY = "The daemon does not answer. This page goes on by itself when it does; tfctl daemon status says more.";
+
 /** What to show of whatever went wrong. */
 export function sentence(problem: unknown): string {
   if (problem instanceof Refused) return problem.message;
-  if (problem instanceof TypeError) return "The daemon does not answer. This page goes on by itself when it does.";
+  if (problem instanceof TypeError) return AWAY;
   return problem instanceof Error ? problem.message : String(problem);
 }

@@ -7,7 +7,8 @@ import { dark, seriesColour } from "../theme";
 import { align, type Line } from "./align";
 import { axes, place, withUnit, type Across, type Unit } from "./axes";
 import { drawMarks, drawOdd } from "./marks";
-import { keys, pan, seen, type Window } from "./moving";
+import { once } from "./once";
+import { follow, keys, useInSight, within, type Window } from "./moving";
 
 export interface ChartProps {
   title: string;
@@ -36,50 +37,44 @@ export function Chart(props: ChartProps) {
   const latest = useRef(props);
   latest.current = props;
   const theme = dark.value;
-  const shape = [x, unit, log, height, ...lines.map((line) => `${line.name}${line.faint}${line.colour}`)].join("|");
+  const shape = [x, unit, log, height, ...lines.map((line) => `${line.faint}${line.colour}`)].join("|");
   const data = useMemo(() => once(() => align(lines, log)), [lines, log]);
   const newest = useRef(data);
   newest.current = data;
   const named = lines.filter((line) => !line.faint);
+  const whole = useRef<Window>({ from: 0, to: 1 });
+  const move = (next: Window | null) => latest.current.onWindow?.(within(next, whole.current));
 
+  /** Only while it is in sight: a plot costs a canvas, and there may be hundreds. */
+  const sight = useInSight(holder);
   useEffect(() => {
+    if (!sight) return undefined;
     const node = holder.current!;
-    let end = () => {};
-    const stop = seen(node, () => {
-      end = start(node);
-    });
-    return () => {
-      stop();
-      end();
-    };
-  }, [shape, theme]);
-
-  /** Once it comes into sight: a plot costs a canvas. */
-  const start = (node: HTMLElement): (() => void) => {
     const made = new uPlot(options(node, latest, legend), newest.current(), node);
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height }));
     resize.observe(node);
-    const still = pan(made, (next) => latest.current.onWindow?.(next));
+    const still = follow(made, move, () => Boolean(latest.current.window));
     return () => {
       still();
       resize.disconnect();
       made.destroy();
+      made.ctx.canvas.width = 0; // gives its memory back now, and not when garbage is collected
       plot.current = null;
     };
-  };
+  }, [shape, theme, sight]);
 
-  useEffect(
-    () =>
-      seen(holder.current!, () => {
-        const now = plot.current;
-        if (!now) return;
-        now.setData(data(), false);
-        now.setScale("x", range(data()[0], window));
-        write(legend.current, latest.current, null, now);
-      }),
-    [data, window, shape, theme],
-  );
+  useEffect(() => {
+    const now = plot.current;
+    if (!now) return;
+    const x = data()[0];
+    const { min: from, max: to } = range(x, null);
+    // While it is zoomed into, a plot may have got no more than what it shows.
+    whole.current = window ? { from: Math.min(whole.current.from, from), to: Math.max(whole.current.to, to) } : { from, to };
+    now.setData(data(), false);
+    now.setScale("x", range(x, window));
+    write(legend.current, latest.current, null, now);
+  }, [data, window, shape, theme, sight]);
 
   return (
     <figure class="chart" data-title={title}>
@@ -104,16 +99,10 @@ export function Chart(props: ChartProps) {
         role="img"
         aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props)].join("; ")}
         tabIndex={0}
-        onKeyDown={(event) => plot.current && keys(event, plot.current, (next) => props.onWindow?.(next))}
+        onKeyDown={(event) => plot.current && keys(event, plot.current, move)}
       />
     </figure>
   );
-}
-
-/** Found when it is asked for first: a plot that nobody has seen needs no data. */
-function once<T>(find: () => T): () => T {
-  let found: { it: T } | null = null;
-  return () => (found ??= { it: find() }).it;
 }
 
 function range(x: ArrayLike<number>, window: Window | null | undefined): { min: number; max: number } {
@@ -154,7 +143,7 @@ function strokeOf(line: Line): uPlot.Series {
     stroke: seriesColour(line.colour),
     alpha: line.faint ? 0.28 : 1,
     width: line.faint ? 1 : 1.75,
-    points: { show: line.values.length < 3 ? true : undefined, size: 5 },
+    points: { show: line.x.length < 3 ? true : undefined, size: 5 },
     spanGaps: line.joined ?? true,
     pxAlign: 0,
   } as uPlot.Series;
@@ -171,23 +160,29 @@ function bounds(min: number | null, max: number | null, { log, least, most }: Ch
 function write(legend: HTMLUListElement | null, { lines, unit = "", x }: ChartProps, index: number | null, plot: uPlot): void {
   if (!legend) return;
   let item = 0;
-  lines.forEach((line, i) => {
-    if (line.faint) return;
+  for (const line of lines) {
+    if (line.faint) continue;
     const node = legend.children[item++]?.lastElementChild;
-    if (!node) return;
-    const under = index === null ? null : near(plot.data[line.raw ? i : i + 1]!, index);
-    const at = under === null || index === null || item > 1 ? "" : ` at ${place(plot.data[0][index]!, x)}`;
-    node.textContent = withUnit(under ?? last(line), unit) + at;
-  });
+    if (!node) continue;
+    const where = index === null ? undefined : plot.data[0][index];
+    const value = where === undefined ? last(line) : near(line, where);
+    const at = where === undefined || item > 1 ? "" : ` at ${place(where, x)}`;
+    node.textContent = withUnit(value, unit) + at;
+  }
 }
 
-/** Series of one plot do not share all places: the nearest known value before. */
-function near(values: ArrayLike<number | null | undefined>, index: number): number | null {
-  for (let i = index; i >= 0 && i > index - 200; i--) {
-    const value = values[i];
-    if (value !== null && value !== undefined && !Number.isNaN(value)) return value;
+/** Series of one plot do not share all places: the value at the nearest place before. Null in a gap. */
+function near(line: Line, where: number): number | string | null {
+  let low = 0;
+  let high = line.x.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (line.x[middle]! <= where) low = middle + 1;
+    else high = middle;
   }
-  return null;
+  if (low === 0) return null;
+  const value = (line.raw ?? line.values)[low - 1]!;
+  return line.odd?.get(low - 1) ?? (Number.isNaN(value) ? null : value);
 }
 
 function last(line: Line): number | string | null {
@@ -202,12 +197,14 @@ function restarted({ marks, x }: ChartProps): string[] {
 }
 
 function summary(line: Line, unit: Unit): string {
+  const values = line.raw ?? line.values;
   let least = Infinity;
   let most = -Infinity;
-  for (const value of line.raw ?? line.values) {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
     if (value < least) least = value;
     if (value > most) most = value;
   }
   if (least > most) return `${line.name} has no values`;
-  return `${line.name} is ${withUnit(last(line), unit)} at last, between ${withUnit(least, unit)} and ${withUnit(most, unit)}, ${line.values.length} points`;
+  return `${line.name} is ${withUnit(last(line), unit)} at last, between ${withUnit(least, unit)} and ${withUnit(most, unit)}, ${values.length} points`;
 }

@@ -34,6 +34,7 @@ export class Curves {
   ranks: number[] = [];
   private newest = 0;
   private attempt = 0;
+  private first: Promise<void> | null = null;
   private busy: Promise<void> | null = null;
 
   constructor(
@@ -43,8 +44,14 @@ export class Curves {
     readonly points = POINTS,
   ) {}
 
-  /** All of it anew. */
-  async load(): Promise<void> {
+  /** All of it anew. A first load that is under way is not begun twice. */
+  load(): Promise<void> {
+    if (this.newest > 0) return this.anew();
+    this.first ??= this.anew().finally(() => (this.first = null));
+    return this.first;
+  }
+
+  private async anew(): Promise<void> {
     const answer = await this.ask({ points: this.points });
     this.curves.clear();
     this.newest = this.attempt = 0;
@@ -84,24 +91,22 @@ export class Curves {
   }
 
   private append(series: Series): void {
-    let curve = this.curves.get(series.name);
-    if (!curve) {
-      curve = { name: series.name, step: [], epoch: [], time: [], value: [], odd: new Map(), attempt: [] };
-      this.curves.set(series.name, curve);
-    }
-    for (let i = 0; i < series.value.length; i++) {
-      const value = series.value[i]!;
-      if (typeof value === "string") curve.odd.set(curve.value.length, value);
-      curve.value.push(typeof value === "string" ? NaN : value);
-      curve.step.push(series.step[i]!);
-      curve.epoch.push(series.epoch[i] ?? null);
-      curve.time.push(series.time[i]!);
-      curve.attempt.push(series.attempt[i]!);
-      this.newest = Math.max(this.newest, series.time[i]!);
-      this.attempt = Math.max(this.attempt, series.attempt[i]!);
-    }
+    const known = this.curves.get(series.name);
+    const before = known?.value.length ?? 0;
+    const value = series.value.map((one) => (typeof one === "string" ? NaN : one));
+    // What comes first is kept as it came, without a copy.
+    const part = { step: series.step, epoch: series.epoch, time: series.time, value, attempt: series.attempt } as Columns;
+    const curve = known ?? { name: series.name, odd: new Map(), ...part };
+    if (known) for (const name of COLUMNS) (known[name] as unknown[]).push(...part[name]);
+    else this.curves.set(series.name, curve);
+    series.value.forEach((one, i) => typeof one === "string" && curve.odd.set(before + i, one));
+    for (const time of series.time) this.newest = Math.max(this.newest, time);
+    for (const attempt of series.attempt) this.attempt = Math.max(this.attempt, attempt);
   }
 }
+
+const COLUMNS = ["step", "epoch", "time", "value", "attempt"] as const;
+type Columns = Pick<Curve, (typeof COLUMNS)[number]>;
 
 /**
  * Curves between two places in full detail, for a plot that is zoomed into: those that were thinned, since of the
@@ -154,14 +159,20 @@ export function smoothed(x: number[], values: number[], weight: number): number[
   let mean = 0;
   let known = 0; // how much of the mean was seen: 0 … 1
   let before = x[0]! - reach;
-  return values.map((value, i) => {
-    if (Number.isNaN(value)) return NaN;
+  const found = new Array<number>(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (Number.isNaN(value)) {
+      found[i] = NaN;
+      continue;
+    }
     const part = reach > 0 ? 1 - Math.exp(-Math.max(x[i]! - before, reach / 1000) / reach) : 1;
     before = x[i]!;
     mean += part * (value - mean);
     known += part * (1 - known);
-    return mean / known;
-  });
+    found[i] = mean / known;
+  }
+  return found;
 }
 
 /** The first point of each attempt but the first, on an axis. */

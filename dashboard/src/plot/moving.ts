@@ -1,20 +1,38 @@
-/** Moving about in a plot: by mouse, by keyboard; and not drawing what nobody sees. */
+/** Moving about in a plot, by mouse and by keyboard (`touch` has fingers); and not drawing what nobody sees. */
 
+import { useEffect, useState } from "preact/hooks";
 import type uPlot from "uplot";
+import { touch } from "./touch";
 
 export interface Window {
   from: number;
   to: number;
 }
 
-type Move = (window: Window | null) => void;
+export type Move = (window: Window | null) => void;
 
-function shown(plot: uPlot): Window {
+/** What of the horizontal axis a plot shows. */
+export function shown(plot: uPlot): Window {
   return { from: plot.scales.x!.min ?? 0, to: plot.scales.x!.max ?? 1 };
 }
 
+/** A window that leaves the curves is moved back to them; one that is wider than they are shows all. */
+export function within(next: Window | null, whole: Window): Window | null {
+  if (!next) return null;
+  const width = next.to - next.from;
+  if (!(width > 0) || width >= whole.to - whole.from) return null;
+  const from = Math.min(Math.max(next.from, whole.from), whole.to - width);
+  return { from, to: from + width };
+}
+
+/** Follows mouse and fingers over a plot, until what it gives is called. */
+export function follow(plot: uPlot, move: Move, zoomed: () => boolean): () => void {
+  const ends = [pan(plot, move), wheel(plot, move), touch(plot, move, zoomed)];
+  return () => ends.forEach((end) => end());
+}
+
 /** Shift-drag, or a drag with the middle button, moves the window. */
-export function pan(plot: uPlot, move: Move): () => void {
+function pan(plot: uPlot, move: Move): () => void {
   const over = plot.over;
   const down = (press: MouseEvent) => {
     if (!press.shiftKey && press.button !== 1) return;
@@ -37,6 +55,21 @@ export function pan(plot: uPlot, move: Move): () => void {
   return () => over.removeEventListener("mousedown", down, { capture: true });
 }
 
+/** Two fingers on a touch pad, which browsers tell as a wheel with Ctrl, and that itself: about where the pointer is. */
+function wheel(plot: uPlot, move: Move): () => void {
+  const over = plot.over;
+  const turned = (event: WheelEvent) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    const { from, to } = shown(plot);
+    const at = plot.posToVal(event.clientX - over.getBoundingClientRect().left, "x");
+    const factor = Math.exp(Math.max(-60, Math.min(60, event.deltaY)) / 120);
+    move({ from: at - (at - from) * factor, to: at + (to - at) * factor });
+  };
+  over.addEventListener("wheel", turned, { passive: false });
+  return () => over.removeEventListener("wheel", turned);
+}
+
 /** + and − zoom, the arrows move, 0 and Escape show all of it. */
 export function keys(event: KeyboardEvent, plot: uPlot, move: Move): void {
   const { from, to } = shown(plot);
@@ -55,16 +88,13 @@ export function keys(event: KeyboardEvent, plot: uPlot, move: Move): void {
   move(windows[event.key]!);
 }
 
-/** Calls `draw` now if the node is on the screen, else once it comes there. */
-export function seen(node: Element, draw: () => void): () => void {
-  const watch = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      watch.disconnect();
-      draw();
-    },
-    { rootMargin: "200px" },
-  );
-  watch.observe(node);
-  return () => watch.disconnect();
+/** Whether the node is on the screen, or nearly so. */
+export function useInSight(of: { current: Element | null }): boolean {
+  const [sight, setSight] = useState(false);
+  useEffect(() => {
+    const watch = new IntersectionObserver((entries) => setSight(entries.at(-1)!.isIntersecting), { rootMargin: "300px" });
+    watch.observe(of.current!);
+    return () => watch.disconnect();
+  }, []);
+  return sight;
 }

@@ -1,25 +1,34 @@
-/** Keeps the store true: loads it, follows the event stream, and loads it anew after every gap. */
+/**
+ * Keeps the store true: loads it, follows the event stream, and loads it anew after every gap. Lists and the history
+ * of GPUs are asked for while a view shows them, and no more of the queue than is shown.
+ */
 
-import { batch } from "@preact/signals";
+import { batch, effect } from "@preact/signals";
 import { get, signedOut } from "../api/client";
 import { Stream, type Message } from "../api/stream";
 import type { EventView, GpuList, JobList, JobProgress, StatusAnswer } from "../api/types";
+import { route } from "../router";
 import * as store from "./store";
 
 const ACTIVE = "starting,running,stopping,unknown,backoff";
 const ENDED = "succeeded,failed,cancelled";
-export const WAITING_SHOWN = 200;
+const ENDED_SHOWN = 12;
 const APART = 1_000; // ms between two refreshes of the lists
 
 let refreshing = false;
 let stale = false;
+let opens = 0; // how often the stream has stood
+let recent = 0; // the generation whose history of the GPUs is loaded
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 export async function start(): Promise<void> {
   for (;;) {
     try {
       const status = await get<StatusAnswer>("/v1/status");
-      store.status.value = status;
+      batch(() => {
+        store.status.value = status;
+        store.generation.value = 1; // what is asked from here on, the stream goes on from
+      });
       new Stream({ message, opened, lost, slept }, status.last_event);
       break;
     } catch {
@@ -31,6 +40,15 @@ export async function start(): Promise<void> {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && stale) refreshSoon();
   });
+  effect(() => {
+    if (route.value.view !== "overview") return;
+    store.queueShown.value;
+    if (store.generation.value !== recent) void loadHistory(store.generation.peek());
+    refreshSoon();
+  });
+  effect(() => {
+    if (route.value.view === "gpus") refreshSoon();
+  });
   setInterval(() => document.hidden || refreshSoon(), 15_000); // what no event tells: why a job waits, the load
 }
 
@@ -38,9 +56,8 @@ function opened(): void {
   batch(() => {
     store.connection.value = "live";
     store.awake.value = true;
-    store.generation.value += 1;
+    if (++opens > 1) store.generation.value += 1;
   });
-  void loadHistory();
   refreshSoon();
 }
 
@@ -65,15 +82,16 @@ function message({ event, data }: Message): void {
   }
 }
 
-async function loadHistory(): Promise<void> {
+async function loadHistory(generation: number): Promise<void> {
   try {
+    recent = generation;
     const list = await get<GpuList>("/v1/gpus", { history: 600 });
     const now = Date.now() / 1000;
     for (const gpu of list.gpus) if (gpu.history) store.ring(gpu.uuid).load(gpu.history, now);
     store.gpuProblem.value = list.problem;
     store.putGpus(list.gpus, now);
   } catch {
-    // The stream is lost with it, and its return brings us here again.
+    recent = 0; // The stream is lost with it, and its return brings us here again.
   }
 }
 
@@ -84,27 +102,16 @@ export function refreshSoon(): void {
   timer = setTimeout(() => {
     timer = undefined;
     void refresh();
-  }, store.loaded.value ? 150 : 0);
+  }, store.loaded.peek() ? 150 : 0);
 }
 
 async function refresh(): Promise<void> {
+  const { view } = route.peek();
+  if (view !== "overview" && view !== "gpus") return; // stays stale, until such a view comes
   refreshing = true;
   stale = false;
   try {
-    const [status, active, queued, held, ended] = await Promise.all([
-      get<StatusAnswer>("/v1/status"),
-      get<JobList>("/v1/jobs", { state: ACTIVE, limit: 1000 }),
-      get<JobList>("/v1/jobs", { state: "queued", limit: WAITING_SHOWN }),
-      get<JobList>("/v1/jobs", { state: "held", limit: WAITING_SHOWN }),
-      get<JobList>("/v1/jobs", { state: ENDED, limit: 12 }),
-    ]);
-    batch(() => {
-      store.status.value = status;
-      store.putJobs(store.running, active.jobs);
-      store.putJobs(store.waiting, [...queued.jobs, ...held.jobs]);
-      store.putJobs(store.ended, ended.jobs);
-      store.loaded.value = true;
-    });
+    await (view === "overview" ? refreshAll() : refreshActive());
     store.forget();
   } catch {
     // As above: the stream's return asks again.
@@ -112,4 +119,31 @@ async function refresh(): Promise<void> {
   await new Promise((done) => setTimeout(done, APART));
   refreshing = false;
   if (stale) refreshSoon();
+}
+
+async function refreshAll(): Promise<void> {
+  const limit = store.queueShown.peek();
+  const [status, active, queued, held, ended] = await Promise.all([
+    get<StatusAnswer>("/v1/status"),
+    get<JobList>("/v1/jobs", { state: ACTIVE, limit: 1000 }),
+    get<JobList>("/v1/jobs", { state: "queued", limit }),
+    get<JobList>("/v1/jobs", { state: "held", limit }),
+    get<JobList>("/v1/jobs", { state: ENDED, limit: ENDED_SHOWN }),
+  ]);
+  batch(() => {
+    store.status.value = status;
+    store.putJobs(store.running, active.jobs);
+    store.putJobs(store.waiting, [...queued.jobs, ...held.jobs]);
+    store.putJobs(store.ended, ended.jobs);
+    store.loaded.value = true;
+  });
+}
+
+/** The names of who holds the GPUs. */
+async function refreshActive(): Promise<void> {
+  const active = await get<JobList>("/v1/jobs", { state: ACTIVE, limit: 1000 });
+  batch(() => {
+    store.putJobs(store.running, active.jobs);
+    store.loaded.value = true;
+  });
 }

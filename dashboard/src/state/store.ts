@@ -10,7 +10,7 @@ import { GpuRing } from "./ring";
 export type Connection = "connecting" | "live" | "lost";
 
 export const connection = signal<Connection>("connecting");
-/** Grows with each (re)connection: what is drawn from history has to be asked anew then. */
+/** 0 until the daemon has answered; grows with each reconnection: what is drawn from history is asked anew then. */
 export const generation = signal(0);
 /** False while nobody sees the page: what holds a connection open lets it go. */
 export const awake = signal(true);
@@ -20,6 +20,9 @@ export const gpuProblem = signal<string | null>(null);
 export const running = signal<number[]>([]);
 export const waiting = signal<number[]>([]);
 export const ended = signal<number[]>([]);
+export const QUEUE_PAGE = 20;
+/** How much of the queue somebody wants to see. */
+export const queueShown = signal(QUEUE_PAGE);
 /** The event that came last: an effect on it sees each of them. */
 export const lastEvent = signal<EventView | null>(null);
 export const loaded = signal(false);

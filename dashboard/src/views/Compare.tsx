@@ -5,13 +5,16 @@ import { figure } from "../format";
 import { PlotControls, type PlotChoice } from "../parts/PlotControls";
 import { Empty, Problem, Section, State } from "../parts/small";
 import { Chart } from "../plot/Chart";
-import { grouped, shared, type Axis, type Curve } from "../plot/curves";
+import { Curves, grouped, shared, type Axis, type Curve } from "../plot/curves";
 import type { Window } from "../plot/moving";
 import { go, search } from "../router";
 import { useAsked } from "../state/asked";
-import { linesOf, SHARE, useCurves, useDetail } from "./job/Curves";
+import { jobSignal, putJob, watch } from "../state/store";
+import { linesOf, SHARE, useDetail, useGrowing } from "./job/Curves";
 
 const MOST = 8; // as many as the palette has colours
+const FEW = 3; // with more jobs, reported values behind the smoothed ones hide what they are behind
+const EVERY = 2_000; // ms between two looks at what is new of a job
 
 /** Several jobs over each other. Which ones is in the address: `/compare?jobs=12,14`. */
 export function Compare() {
@@ -28,7 +31,7 @@ export function Compare() {
         </Empty>
       )}
       {problem && !answer && <Problem text={problem} retry={again} />}
-      {answer && <Overlay jobs={answer.jobs} />}
+      {ids.length > 0 && !problem && <Overlay ids={ids} jobs={answer?.jobs ?? null} />}
       {answer && <Settings of={answer} />}
       {answer && <Values of={answer} />}
     </>
@@ -88,16 +91,25 @@ interface Loaded {
   closer: Map<string, Curve> | null;
 }
 
-function Overlay({ jobs }: { jobs: readonly JobView[] }) {
+interface Compared {
+  id: number;
+  job: JobView | null; // not known yet
+}
+
+function Overlay({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] | null }) {
+  const held = useHeld(ids);
   const [loaded, put] = useGathered<Loaded>();
   const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
   const [window, setWindow] = useState<Window | null>(null);
-  const names = new Set(jobs.flatMap((job) => [...(loaded[job.id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
+  const compared = ids
+    .map((id): Compared => ({ id, job: jobs?.find((job) => job.id === id) ?? null }))
+    .filter(({ job }) => jobs === null || job !== null);
+  const names = new Set(compared.flatMap(({ id }) => [...(loaded[id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
   const order = grouped(names).flatMap(([, members]) => members);
   return (
     <>
-      {jobs.map((job) => (
-        <Load key={job.id} job={job} points={shared(jobs.length)} axis={choice.axis} window={window} put={(found) => put(job.id, found)} />
+      {compared.map((one) => (
+        <Load key={one.id} of={one} held={held.get(one.id)!} axis={choice.axis} window={window} put={(found) => put(one.id, found)} />
       ))}
       {order.length > 0 && (
         <PlotControls
@@ -109,11 +121,26 @@ function Overlay({ jobs }: { jobs: readonly JobView[] }) {
       )}
       <div class="charts">
         {order.map((name) => (
-          <Group key={name} {...{ name, jobs, loaded, choice, window, setWindow }} />
+          <Group key={name} {...{ name, compared, loaded, choice, window, setWindow }} />
         ))}
       </div>
     </>
   );
+}
+
+/** Curves of each job, asked for at once: their numbers are in the address, and nothing else has to be known. */
+function useHeld(ids: number[]): Map<number, Curves> {
+  const known = useRef(new Map<number, Curves>());
+  return useMemo(() => {
+    const points = shared(ids.length);
+    const held = (id: number) => {
+      const curves = known.current.get(id);
+      return curves?.points === points ? curves : new Curves(id, 0, [], points);
+    };
+    known.current = new Map(ids.map((id) => [id, held(id)]));
+    for (const curves of known.current.values()) if (curves.curves.size === 0) curves.load().catch(() => undefined); // told by whoever grows them
+    return known.current;
+  }, [ids]);
 }
 
 /** What comes from several at about the same time is drawn once. */
@@ -133,9 +160,13 @@ function useGathered<T>(): [Record<number, T>, (id: number, found: T) => void] {
 }
 
 /** Brings one job's curves; draws nothing itself. */
-function Load({ job, points, axis, window, put }: LoadProps) {
-  const { version, held, curves } = useCurves(job, 0, [], points);
-  const closer = useDetail(held, axis, began(job), window);
+function Load({ of, held, axis, window, put }: LoadProps) {
+  useEffect(() => watch(of.id), [of.id]);
+  useEffect(() => {
+    if (of.job) putJob(of.job);
+  }, [of.job]);
+  const { version, curves } = useGrowing(held, jobSignal(of.id)?.value ?? of.job, EVERY);
+  const closer = useDetail(held, axis, began(of.job), window);
   const told = useRef(0);
   useEffect(() => {
     if (version > 0) put({ version: ++told.current, curves, closer });
@@ -144,36 +175,39 @@ function Load({ job, points, axis, window, put }: LoadProps) {
 }
 
 interface LoadProps {
-  job: JobView;
-  points: number;
+  of: Compared;
+  held: Curves;
   axis: Axis;
   window: Window | null;
   put: (found: Loaded) => void;
 }
 
-function began(job: JobView): number {
-  return Date.parse(job.started_at ?? job.submitted_at) / 1000;
+function began(job: JobView | null): number {
+  return job ? Date.parse(job.started_at ?? job.submitted_at) / 1000 : 0;
 }
 
 interface GroupProps {
   name: string;
-  jobs: readonly JobView[];
+  compared: readonly Compared[];
   loaded: Record<number, Loaded>;
   choice: PlotChoice;
   window: Window | null;
   setWindow: (window: Window | null) => void;
 }
 
-function Group({ name, jobs, loaded, choice, window, setWindow }: GroupProps) {
-  const versions = jobs.map((job) => loaded[job.id]?.version).join();
+/** A job that is still being loaded has its line already, without points: its plot need not be made twice. */
+function Group({ name, compared, loaded, choice, window, setWindow }: GroupProps) {
+  const state = compared.map(({ id, job }) => `${id} ${loaded[id]?.version} ${job?.name} ${job?.started_at}`).join("|");
   const lines = useMemo(
     () =>
-      jobs.flatMap((job, i) => {
-        const known = loaded[job.id];
-        const curve = known?.closer?.get(name) ?? known?.curves.get(name);
-        return curve ? linesOf(curve, `${job.id} ${job.name}`, i, choice.axis, choice.smoothing, began(job)) : [];
+      compared.flatMap(({ id, job }, i) => {
+        const title = `${id} ${job?.name ?? ""}`;
+        const known = loaded[id];
+        if (!known || (choice.axis === "time" && !job)) return [{ name: title, x: [], values: [], colour: i }];
+        const curve = known.closer?.get(name) ?? known.curves.get(name);
+        return curve ? linesOf(curve, title, i, choice.axis, choice.smoothing, began(job), compared.length <= FEW) : [];
       }),
-    [name, versions, choice.axis, choice.smoothing],
+    [name, state, choice.axis, choice.smoothing],
   );
   return <Chart title={name} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} window={window} onWindow={setWindow} height={260} />;
 }

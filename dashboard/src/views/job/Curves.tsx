@@ -4,6 +4,7 @@ import type { JobView } from "../../api/types";
 import { Chart } from "../../plot/Chart";
 import { Curves, detail, grouped, places, POINTS, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
 import type { Line } from "../../plot/align";
+import { once } from "../../plot/once";
 import type { Window } from "../../plot/moving";
 import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
 import { Empty, Problem } from "../../parts/small";
@@ -40,8 +41,18 @@ export function CurvesTab({ job }: { job: JobView }) {
           />
         ))}
       </div>
-      <p class="hint">Drag to zoom, shift-drag to move, double-click to see all of it. With the keyboard: + − ← → 0.</p>
+      <Moving />
     </>
+  );
+}
+
+/** How to move about, in the words of what there is to point with. */
+function Moving() {
+  return (
+    <p class="hint">
+      <span class="with-fingers">Two fingers zoom, one moves or reads; tap twice to see all of it.</span>
+      <span class="with-mouse">Drag to zoom, shift-drag to move, double-click to see all of it. With the keyboard: + − ← → 0.</span>
+    </p>
   );
 }
 
@@ -75,15 +86,20 @@ function Group({ title, curves, version, closer, choice, start, marks, window, s
   );
 }
 
-/** A curve as it is drawn: smoothed, with its raw values faintly behind. */
-export function linesOf(curve: Curve, name: string, colour: number, axis: Axis, smoothing: number, start: number): Line[] {
+/** A curve as it is drawn: smoothed, with its raw values faintly `behind`. */
+export function linesOf(curve: Curve, name: string, colour: number, axis: Axis, smoothing: number, start: number, behind = true): Line[] {
   const x = places(curve, axis, start);
   const line = { name, x, colour, odd: curve.odd };
   if (smoothing <= 0) return [{ ...line, values: curve.value }];
-  return [
-    { ...line, values: curve.value, faint: true },
-    { ...line, values: smoothed(x, curve.value, smoothing), raw: curve.value },
-  ];
+  const values = once(() => smoothed(x, curve.value, smoothing));
+  const smooth: Line = {
+    ...line,
+    get values() {
+      return values();
+    },
+    raw: curve.value,
+  };
+  return behind ? [{ ...line, values: curve.value, faint: true }, smooth] : [smooth];
 }
 
 function NoCurves({ job }: { job: JobView }) {
@@ -96,20 +112,30 @@ function NoCurves({ job }: { job: JobView }) {
   );
 }
 
-/** The curves of one rank, growing while the job lives. `version` moves with them; 0 is not loaded yet. */
-export function useCurves(job: JobView, rank: number, names: readonly string[] = [], points = POINTS) {
-  const held = useMemo(() => new Curves(job.id, rank, names, points), [job.id, rank, points]);
+/** The curves of one rank, growing while the job lives. */
+export function useCurves(job: JobView, rank: number, names: readonly string[] = []) {
+  const held = useMemo(() => new Curves(job.id, rank, names, POINTS), [job.id, rank]);
+  return useGrowing(held, job, 1_000);
+}
+
+/**
+ * Curves that are loaded, and grow each so many milliseconds while their job (null: not known yet) reports.
+ * `version` moves with them; 0 is not loaded yet.
+ */
+export function useGrowing(held: Curves, job: JobView | null, every: number) {
   const [version, setVersion] = useState(0);
   const [problem, setProblem] = useState<string | null>(null);
   const [count, setCount] = useState(0);
-  const progress = useRef(job.progress);
+  const progress = useRef(job?.progress);
   const fresh = useRef(false);
-  if (progress.current !== job.progress) {
-    progress.current = job.progress;
+  if (progress.current !== job?.progress) {
+    progress.current = job?.progress;
     fresh.current = true;
   }
   const connected = generation.value;
-  const live = isLive(job);
+  const live = job !== null && isLive(job);
+  // A new attempt supersedes, and what came out of order is there at the end: both mean loading anew.
+  const era = useEra(job && `${live} ${job.attempt}`);
   useEffect(() => {
     let gone = false;
     const bring = async (what: Promise<void>) => {
@@ -123,19 +149,26 @@ export function useCurves(job: JobView, rank: number, names: readonly string[] =
       }
     };
     void bring(held.load());
-    const timer = live
-      ? setInterval(() => {
-          if (!fresh.current || document.hidden) return;
-          fresh.current = false;
-          void bring(held.more());
-        }, 1_000)
-      : undefined;
+    const timer = setInterval(() => {
+      if (!fresh.current || document.hidden) return;
+      fresh.current = false;
+      void bring(held.more());
+    }, every);
     return () => {
       gone = true;
       clearInterval(timer);
     };
-  }, [held, connected, live, job.attempt, count]);
+  }, [held, connected, era, count, every]);
   return { version, held, curves: held.curves, ranks: held.ranks, problem, again: () => setCount(count + 1) };
+}
+
+/** Counts how often a word has changed. Getting to know it is no change. */
+function useEra(word: string | null): number {
+  const last = useRef(word);
+  const era = useRef(0);
+  if (last.current !== null && word !== null && last.current !== word) era.current += 1;
+  last.current = word ?? last.current;
+  return era.current;
 }
 
 /** What a zoomed plot shows in place of thinned curves, once it is there. */

@@ -1,9 +1,10 @@
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { GpuSeries, JobHistory, JobView } from "../../api/types";
 import { percent } from "../../format";
 import { Chart } from "../../plot/Chart";
 import type { Line } from "../../plot/align";
 import type { Unit } from "../../plot/axes";
+import type { Window } from "../../plot/moving";
 import { Empty, Problem, Section } from "../../parts/small";
 import { isLive } from "../../state/job";
 import { useAsked } from "../../state/asked";
@@ -21,6 +22,7 @@ export function SystemTab({ job }: { job: JobView }) {
 }
 
 function History({ job, of }: { job: JobView; of: JobHistory }) {
+  const [window, setWindow] = useState<Window | null>(null);
   const marks = useMemo(
     () => new Map(of.attempts.slice(1).map((one) => [one.attempt, Date.parse(one.started_at) / 1000])),
     [of],
@@ -41,7 +43,7 @@ function History({ job, of }: { job: JobView; of: JobHistory }) {
     <>
       <div class="charts">
         {charts.map(([title, unit, lines]) => (
-          <Chart key={title} title={title} unit={unit} lines={lines} x="clock" marks={marks} least={0} {...(unit === "%" ? { most: 100 } : {})} height={180} />
+          <Chart key={title} title={title} unit={unit} lines={lines} x="clock" marks={marks} window={window} onWindow={setWindow} least={0} {...(unit === "%" ? { most: 100 } : {})} height={180} />
         ))}
       </div>
       {(network || known(of.read)) && (

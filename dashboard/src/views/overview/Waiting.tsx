@@ -1,13 +1,12 @@
-import { useState } from "preact/hooks";
 import type { JobView } from "../../api/types";
-import { ago, duration } from "../../format";
+import { ago, count, duration } from "../../format";
 import { State, useNow } from "../../parts/small";
-import { jobSignal } from "../../state/store";
+import { jobSignal, QUEUE_PAGE, queueShown } from "../../state/store";
 
-const PAGE = 20;
+const MOST = 200; // the list of jobs shows all
 
 export function Waiting({ ids, all }: { ids: number[]; all: number }) {
-  const [shown, setShown] = useState(PAGE);
+  const shown = queueShown.value;
   return (
     <>
       <ol class="queue">
@@ -15,16 +14,16 @@ export function Waiting({ ids, all }: { ids: number[]; all: number }) {
           <Row key={id} id={id} place={place + 1} />
         ))}
       </ol>
-      {ids.length > shown ? (
-        <button class="more" onClick={() => setShown(shown + 2 * PAGE)}>
-          Show more
-        </button>
-      ) : (
-        all > ids.length && (
-          <p class="more">
-            {all - ids.length} more: <a href="/jobs?state=queued">all that wait</a>
-          </p>
-        )
+      {all > shown && (
+        <p class="more">
+          {count(all - Math.min(shown, ids.length))} more.{" "}
+          {shown < MOST && (
+            <button class="quiet" onClick={() => (queueShown.value = shown + 3 * QUEUE_PAGE)}>
+              Show more
+            </button>
+          )}{" "}
+          <a href="/jobs?state=queued,held">All that wait</a>
+        </p>
       )}
     </>
   );
