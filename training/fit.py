@@ -20,6 +20,7 @@ from settings import Settings
 SHARE = 0.5  # of a CPU's free memory, that a batch may take: there is no second try
 NOTE = "batch-size-per-gpu"  # a file beside the checkpoints
 FEW_STEPS = 16  # an epoch that has fewer teaches little
+OTHERS = 2**31  # bytes of a GPU that others hold, from which on they are to blame; CUDA takes some for itself
 
 
 def known_or_found(model: nn.Module, settings: Settings, ranks: Ranks, images: int) -> int:
@@ -45,7 +46,7 @@ def known_or_found(model: nn.Module, settings: Settings, ranks: Ranks, images: i
 def can_halve(folder: str, settings: Settings, ranks: Ranks) -> bool:
     """Memory ran out while training: note that half as many images must do. Whether this attempt can go on;
     with several ranks the others are waiting for a sum that will not come, and the next attempt does."""
-    if settings.part == 1:
+    if settings.part == 1 or taken_by_others():
         return False
     half = (settings.part + 1) // 2
     write_note(folder, half)
@@ -91,14 +92,29 @@ def can_train(model: nn.Module, device: torch.device, bf16: bool, ranks: int) ->
 
 
 def tries(work: Callable[[], object]) -> bool:
-    """Whether the work fits into the device's memory."""
+    """Whether the work fits into the device's memory; it fails where others took that."""
     try:
         work()
     except torch.cuda.OutOfMemoryError:
+        if taken_by_others():
+            raise
         return False
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    return True
+
+
+def taken_by_others() -> bool:
+    """Whether other processes' share of the GPU is why it has no room, and TrainForge would wait for it: then
+    a smaller batch is not the answer."""
+    if "TRAINFORGE_JOB_ID" not in os.environ or not torch.cuda.is_available():
+        return False
+    free, total = torch.cuda.mem_get_info()
+    others = int(total - free - torch.cuda.memory_reserved())
+    if others < OTHERS:
+        return False
+    print(f"other processes hold {others / 2**30:.1f} GiB of the GPU: the batch is not to blame", flush=True)
     return True
 
 

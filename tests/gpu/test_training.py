@@ -1,0 +1,130 @@
+"""The training project on a real GPU, through the real daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.real import wait_until
+from tests.gpu.conftest import TRAINING, Machine
+from trainforge.api import JobView
+from trainforge.states import JobState
+
+pytestmark = pytest.mark.timeout(600)
+
+IMAGES = 20_000
+# Waits for the file, then trains. What it allocated before is nothing.
+LATER = """
+import os, runpy, time
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.02)
+runpy.run_path("train.py", run_name="__main__")
+"""
+# Leaves two GiB of the GPU to others.
+GREEDY = """
+import sys, torch
+free, total = torch.cuda.mem_get_info()
+kept = torch.ones(free - 2 * 2**30, dtype=torch.uint8, device="cuda")
+torch.cuda.synchronize()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def project(machine: Machine) -> Path:
+    from tests.training.pictures import write_cifar100
+
+    folder = machine.folder / "project"
+    shutil.copytree(TRAINING, folder, ignore=shutil.ignore_patterns("data", "__pycache__", "configs"))
+    (folder / "later.py").write_text(LATER)
+    write_cifar100(machine.folder, images=IMAGES)
+    return folder
+
+
+def submit(machine: Machine, project: Path, script: str = "train.py", **knobs: object) -> None:
+    lines = "".join(f"  {name}: {value}\n" for name, value in knobs.items())
+    (project / "trainforge.yaml").write_text(
+        f"project: {{name: real}}\ntraining: {{script: {script}}}\nresources: {{gpu: 1}}\n"
+        f"recovery: {{backoff: 0.1s}}\nenv:\n  DATA_DIR: {machine.folder}\n  AUGMENTATION: heavy\n{lines}"
+    )
+    machine.tfctl("submit", cwd=project)
+
+
+def ended(machine: Machine) -> JobView:
+    with machine.client() as client:
+        job = client.wait(1, 500)
+    assert job.state is JobState.SUCCEEDED, machine.tfctl("why", "1").stdout
+    return job
+
+
+def log(machine: Machine, attempt: int = 1) -> str:
+    return machine.tfctl("logs", "1", "--attempt", str(attempt)).stdout
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project: Path) -> None:
+    knobs = {"BATCH_SIZE": 128, "EPOCHS": 2, "CHECKPOINT_INTERVAL": "20 steps", "EMA": 0.99, "MIXUP": 0.2}
+    submit(machine, project, MODEL="resnet18", **knobs)
+
+    def saved() -> bool:
+        with machine.client() as client:
+            return bool(client.path(1).checkpoints)
+
+    wait_until(saved, "a checkpoint", 200)
+    os.kill(machine.gpu().processes[0].pid, signal.SIGKILL)
+    job = ended(machine)
+    assert (job.attempt, job.retries) == (2, 1)
+    assert job.attempts is not None
+    assert job.attempts[1].resumed_from is not None
+    with machine.client() as client:
+        loss, memory = (client.metrics(1, [name]).series[0] for name in ("loss", "gpu_memory"))
+    assert loss.step == tuple(sorted(set(loss.step)))
+    assert loss.step[-1] == 2 * (IMAGES // 128)
+    assert min(map(float, memory.value)) > 2**28
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_parts(machine: Machine, project: Path) -> None:
+    submit(machine, project, MODEL="resnet50", BATCH_SIZE=16384, MAX_STEPS=3, EPOCHS=9, REPORT_INTERVAL=1)
+    assert ended(machine).attempt == 1, "one rank learns it while it trains"
+    said = re.findall(r"out of memory with (\d+) images at once: (\d+) from now on", log(machine))
+    assert said
+    assert said[0] == ("16384", "8192")
+    assert "the batch stays 16384" in log(machine)
+
+
+def test_the_largest_batch_that_fits_is_found(machine: Machine, project: Path) -> None:
+    submit(machine, project, MODEL="resnet18", BATCH_SIZE="auto", MAX_STEPS=2, EPOCHS=9)
+    assert ended(machine).attempt == 1
+    assert re.search(r"^ *BATCH_SIZE_PER_GPU +\d{3,5} ", log(machine), re.MULTILINE), log(machine)
+
+
+def test_memory_that_a_stranger_took_is_waited_for_and_the_parts_stay(
+    machine: Machine, project: Path
+) -> None:
+    submit(
+        machine, project, "later.py", MODEL="resnet50", BATCH_SIZE=1024, MAX_STEPS=3, GO=machine.folder / "go"
+    )
+    machine.wait_for(1, JobState.RUNNING)
+    stranger = machine.foreigner(GREEDY)
+    try:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "holds\n"
+        wait_until(lambda: str(stranger.pid) in (machine.gpu().reason or ""), "the stranger to be seen")
+        (machine.folder / "go").touch()
+
+        def waits() -> bool:
+            with machine.client() as client:
+                return client.job(1).reason == "waiting_for_gpus"
+
+        wait_until(waits, "the job to wait for room", 120)
+    finally:
+        stranger.communicate()
+    job = ended(machine)
+    assert job.attempts is not None
+    assert (job.attempts[0].reason, job.attempt, job.retries) == ("gpu_memory_taken", 2, 0)
+    assert "images at once" not in log(machine, 1) + log(machine, 2)
