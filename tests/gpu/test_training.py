@@ -68,7 +68,13 @@ def log(machine: Machine, attempt: int = 1) -> str:
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project: Path) -> None:
-    knobs = {"BATCH_SIZE": 128, "EPOCHS": 2, "CHECKPOINT_INTERVAL": "20 steps", "EMA": 0.99, "MIXUP": 0.2}
+    knobs = {
+        "BATCH_SIZE_PER_GPU": 128,
+        "EPOCHS": 2,
+        "CHECKPOINT_INTERVAL": "20 steps",
+        "EMA": 0.99,
+        "MIXUP": 0.2,
+    }
     submit(machine, project, MODEL="resnet18", **knobs)
 
     def saved() -> bool:
@@ -89,7 +95,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project
 
 
 def test_a_batch_that_does_not_fit_is_taken_in_parts(machine: Machine, project: Path) -> None:
-    submit(machine, project, MODEL="resnet50", BATCH_SIZE=16384, MAX_STEPS=3, EPOCHS=9, REPORT_INTERVAL=1)
+    submit(
+        machine, project, MODEL="resnet50", BATCH_SIZE_PER_GPU=16384, MAX_STEPS=3, EPOCHS=9, REPORT_INTERVAL=1
+    )
     assert ended(machine).attempt == 1, "one rank learns it while it trains"
     said = re.findall(r"out of memory with (\d+) images at once: (\d+) from now on", log(machine))
     assert said
@@ -107,7 +115,13 @@ def test_memory_that_a_stranger_took_is_waited_for_and_the_parts_stay(
     machine: Machine, project: Path
 ) -> None:
     submit(
-        machine, project, "later.py", MODEL="resnet50", BATCH_SIZE=1024, MAX_STEPS=3, GO=machine.folder / "go"
+        machine,
+        project,
+        "later.py",
+        MODEL="resnet50",
+        BATCH_SIZE_PER_GPU=1024,
+        MAX_STEPS=3,
+        GO=machine.folder / "go",
     )
     machine.wait_for(1, JobState.RUNNING)
     stranger = machine.foreigner(GREEDY)
