@@ -89,6 +89,9 @@ def _daemon() -> Iterator[Finding]:
             yield from _state(home.state_dir(), None)
             return
     yield Finding("daemon", f"{status.version}, pid {status.pid}, at {client.socket}")
+    if status.storage_problem is not None:
+        fix = "look at the disk (dmesg); what is running goes on, and nothing new is accepted"
+        yield Finding("database", status.storage_problem, fix)
     yield from _service(status)
     yield from _state(Path(status.state_dir), status.disk_free)
     yield from _gpus(gpus, status)
@@ -146,6 +149,10 @@ def _state(folder: Path, free: int | None) -> Iterator[Finding]:
         free = shutil.disk_usage(place).free
     fix = "make room, or move it with --state-dir" if free < LITTLE_ROOM else ""
     yield Finding("state", f"{folder}: {size(free)} free", fix)
+    for file in sorted(folder.glob("*.db.damaged-*")):
+        if file.name.rpartition("-")[2].isdigit():
+            fix = f"look at the disk (dmesg); when you do not need what it holds: rm {file}*"
+            yield Finding("database", f"one was damaged, and lies aside: {file}", fix)
     if folder.exists() and folder.stat().st_mode & 0o077:
         yield Finding("state", f"{folder} can be read by others", f"chmod 700 {folder}")
     if folder != home.state_dir() and home.has_unfinished_jobs(home.state_dir()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 from collections.abc import Sequence
 
 from tfctl.failures import Failure
@@ -48,6 +49,8 @@ def _show(client: Client, args: argparse.Namespace) -> int:
     if args.jobs:
         return _show_whole([client.job(job) for job in select(client, args.jobs)], args.json)
     jobs = _jobs(client, args)
+    if problem := client.status().storage_problem:
+        print(f"tfctl: {problem}", file=sys.stderr)
     if args.json:
         print_json({"jobs": jobs})
     elif not to_terminal():

@@ -105,4 +105,5 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     project_limit: int = 2 << 30  # bytes of a frozen project
     web: str | None = None  # host:port of the page
     web_problem: str | None = None  # why there is none
+    storage_problem: str | None = None  # what is wrong with the state folder's database, while it is
     groups: GroupsView | None = None  # what holds an attempt together that has no unit of systemd's

@@ -99,5 +99,6 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.RoomChanged: turns.room_changed,
     m.SettingsChanged: gpus.settings_changed,
     m.ClockSet: turns.clock_set,
+    m.DatabaseMended: turns.database_mended,
     m.TimePassed: turns.time_passed,
 }

@@ -310,6 +310,12 @@ class ClockSet(Event, frozen=True, kw_only=True):
     by: float
 
 
+class DatabaseMended(Event, frozen=True, kw_only=True):
+    """What is kept was damaged, and has been written anew; `message` says where, and what was lost."""
+
+    message: str
+
+
 class TimePassed(Event, frozen=True, kw_only=True):
     """The moment that `core.machine.next_wakeup` asked for."""
 

@@ -28,6 +28,11 @@ def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
     return m.Accepted()
 
 
+def database_mended(draft: Draft, event: m.DatabaseMended) -> m.Reply:
+    draft.note(event.time, "database_mended", event.message)
+    return m.Accepted()
+
+
 def clock_set(draft: Draft, event: m.ClockSet) -> m.Reply:
     """What was to last so many seconds still does: only times that people named stay as they are."""
     live = (draft.job(lease.job) for lease in draft.all_leases())

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import Submission
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LONGEST_SLEEP = 30.0  # seconds: a clock that is set, or a machine that was asleep, is noticed so late at most
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between tries of a commit that fails
@@ -76,6 +77,7 @@ class Engine:
         self._last_tick = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._turn = asyncio.Lock()  # while memory and disk differ
 
     # ---- the inbox
 
@@ -90,6 +92,11 @@ class Engine:
         """Put an event in. It is not lost, also when a commit fails."""
         self._inbox.append(Entry(event, {}, None))
         self._arrived.set()
+
+    async def between_commits(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done in a thread while disk and memory are equal and nothing is committed."""
+        async with self._turn:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     # ---- the loop
 
@@ -142,11 +149,11 @@ class Engine:
         submissions = {key: s for entry in batch for key, s in entry.submissions.items()}
         events: tuple[EventView, ...] = ()
         if decision.changes:
-            loop = asyncio.get_running_loop()
-            events = await loop.run_in_executor(
-                self._writer, self._store.commit, decision.changes, submissions
-            )
-            self.state.apply(decision.changes)
+            async with self._turn:
+                events = await asyncio.get_running_loop().run_in_executor(
+                    self._writer, self._store.commit, decision.changes, submissions
+                )
+                self.state.apply(decision.changes)
         for entry, reply in zip(batch, decision.replies, strict=True):
             _answer(entry, reply)
         self._publish(events)

@@ -124,6 +124,7 @@ class Daemon:
         self._tasks.spawn(self._parts.accounts.run())
         self._tasks.spawn(self._parts.notices.run())
         self._tasks.spawn(self._parts.housekeeping.run())
+        self._tasks.spawn(self._parts.soundness.run())
         self._tasks.spawn(feed_watchdog(self._work_once))
         room = RoomWatch(
             self._options.state_dir, self._parts.engine, self._opened.reserve, self._settings.least_free

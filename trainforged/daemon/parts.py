@@ -30,6 +30,7 @@ from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
 from trainforged.daemon.room import has_room
 from trainforged.daemon.service import DaemonService
+from trainforged.daemon.soundness import SoundnessWatch
 from trainforged.daemon.submissions import Submissions
 from trainforged.daemon.tasks import Tasks
 from trainforged.daemon.views import Views
@@ -135,6 +136,7 @@ class Parts:
             next_id=opened.given_out,
             retention=lambda: settings.now.retention,
         )
+        self.soundness = SoundnessWatch(self.engine, opened.store, opened.metrics, self.records.start_over)
         user = getpass.getuser()
         views = Views(
             opened.state,
@@ -170,6 +172,7 @@ class Parts:
             project_limit=settings.project_limit,
             door=door,
             groups=None if made is None else GroupsView(folder=str(made.folder), limits=made.limits),
+            storage_problem=lambda: self.soundness.problem,
             watch=self.watch,
         )
 

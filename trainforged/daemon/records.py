@@ -72,6 +72,14 @@ class RecordWatch:
         log.warning("metric storage is being rebuilt from the records of all jobs")
         await asyncio.to_thread(read_everything, self._reader, self._jobs_dir, self._events.drain)
 
+    async def start_over(self) -> Path:
+        """Begin metric storage anew, and fill it; returns where the old one lies. Raises `StorageError`."""
+        async with self._reading:
+            aside = await asyncio.to_thread(self._reader.start_over)
+            self._events.start_over()
+        await self.rebuild()
+        return aside
+
     async def finish(self, job: int, attempt: int) -> float | None:
         """Read an attempt that has ended to its end: its last report may decide what its end means.
         The position that it came to, if it reported any."""
@@ -104,9 +112,7 @@ class RecordWatch:
                 return await asyncio.to_thread(read)
         except StorageDamaged as error:
             log.error("%s", error)
-            await asyncio.to_thread(self._reader.start_over)
-            self._events.start_over()
-            await self.rebuild()
+            await self.start_over()
         except StorageError as error:
             log.error("records were not read: %s", error)
         return ()

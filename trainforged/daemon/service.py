@@ -10,9 +10,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import trainforge
 from trainforge.api import (
@@ -47,12 +46,11 @@ from trainforged.daemon.engine import Engine
 from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.insight.whole import DaemonInsight
 from trainforged.daemon.output import Output
+from trainforged.daemon.refusing import in_thread, stored
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
-from trainforged.execution.errors import DiskRefused, FilesError, NoSpace, TooLarge
 from trainforged.execution.files.store import Files
-from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs import JobStore
 from trainforged.storage.metrics import MetricStore
 from trainforged.web.door import Door
@@ -60,7 +58,6 @@ from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
 from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
 
-T = TypeVar("T")
 READERS = 1  # of curves at once: together, threads that take turns at each row are slower than one by one
 
 
@@ -89,6 +86,7 @@ class DaemonService:
         project_limit: Callable[[], int],
         door: Door,
         groups: GroupsView | None,
+        storage_problem: Callable[[], str | None],
         watch: HistoryWatch,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -111,6 +109,7 @@ class DaemonService:
         self._project_limit = project_limit
         self._door = door
         self._groups = groups
+        self._storage_problem = storage_problem
         self._clock = clock
         self._started = clock()
         self._reading = asyncio.Semaphore(READERS)
@@ -129,7 +128,7 @@ class DaemonService:
     # ------------------------------------------------------------ jobs
 
     async def submit(self, requests: Sequence[SubmitRequest]) -> tuple[JobView, ...]:
-        accepted = await _stored(self._submissions.submit(requests))
+        accepted = await stored(self._submissions.submit(requests))
         views = []
         for job_id, request in zip(accepted, requests, strict=True):
             job = await self._job(job_id)
@@ -140,8 +139,8 @@ class DaemonService:
         known = await self._find(job)
         if known is None:
             return None
-        submission = await asyncio.to_thread(self._store.submission, job)
-        attempts = await asyncio.to_thread(self._store.attempts, job)
+        submission = await in_thread(self._store.submission, job)
+        attempts = await in_thread(self._store.attempts, job)
         if submission is None:  # removed in between
             return None
         progress = await self._last_progress([known])
@@ -150,7 +149,7 @@ class DaemonService:
     async def jobs(self, which: JobFilter) -> JobList:
         if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
             return self._queue(which)
-        page = await asyncio.to_thread(
+        page = await in_thread(
             self._store.page,
             states=which.states,
             user=which.user,
@@ -175,7 +174,7 @@ class DaemonService:
     async def _last_progress(self, jobs: Sequence[m.Job]) -> dict[int, Progress]:
         """What was last stored of those that have run."""
         started = [job.id for job in jobs if job.attempt]
-        return await asyncio.to_thread(self._progresses, started) if started else {}
+        return await in_thread(self._progresses, started) if started else {}
 
     def _queue(self, which: JobFilter) -> JobList:
         """A page of the queue in the order in which it will start; the cursor is the place."""
@@ -199,11 +198,11 @@ class DaemonService:
         known = self._engine.state.jobs.get(job)
         if known is None:
             known = await self._job(job)
-        await _stored(self._submissions.update(known, request.set))
+        await stored(self._submissions.update(known, request.set))
         return await self._view(job)
 
     async def retry(self, job: int, request: RetryRequest) -> JobView:
-        return await self._view(await _stored(self._submissions.retry(job, request)))
+        return await self._view(await stored(self._submissions.retry(job, request)))
 
     async def remove(self, job: int, request: RemoveRequest) -> JobView:
         before = await self._view(job)
@@ -218,7 +217,7 @@ class DaemonService:
         return await self._housekeeping.path(job)
 
     async def _order(self, event: m.CancelRequested | m.HoldRequested | m.ReleaseRequested) -> JobView:
-        ids(await _stored(self._engine.ask(event)))
+        ids(await stored(self._engine.ask(event)))
         return await self._view(event.job)
 
     async def _view(self, job_id: int) -> JobView:
@@ -230,7 +229,7 @@ class DaemonService:
     async def _find(self, job_id: int) -> m.Job | None:
         """The job as memory has it, else as storage has it."""
         known = self._engine.state.jobs.get(job_id)
-        return known if known is not None else await asyncio.to_thread(self._store.job, job_id)
+        return known if known is not None else await in_thread(self._store.job, job_id)
 
     async def _job(self, job_id: int) -> m.Job:
         job = await self._find(job_id)
@@ -246,23 +245,23 @@ class DaemonService:
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
         async with self._reading:
-            series = await asyncio.to_thread(
+            series = await in_thread(
                 self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
             )
-            ranks = await asyncio.to_thread(self._metrics.ranks, job)
+            ranks = await in_thread(self._metrics.ranks, job)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
-        found = await asyncio.to_thread(self._store.events, after, job, limit)
+        found = await in_thread(self._store.events, after, job, limit)
         return EventList(events=found, next=found[-1].id if len(found) == limit else None)
 
     # ------------------------------------------------------------ contents of files
 
     async def missing(self, hashes: Sequence[str]) -> tuple[str, ...]:
-        return await _stored(asyncio.to_thread(self._files.missing, hashes))
+        return await in_thread(self._files.missing, hashes)
 
     async def put_file(self, sha256: str, chunks: AsyncIterator[bytes]) -> None:
-        await _stored(self._files.put(sha256, chunks, self._largest_file(), durable=False))
+        await stored(self._files.put(sha256, chunks, self._largest_file(), durable=False))
 
     # ------------------------------------------------------------ the machine
 
@@ -277,7 +276,7 @@ class DaemonService:
         return await self._change_gpu(uuid, m.UndrainRequested(time=self._clock(), uuid=uuid))
 
     async def _change_gpu(self, uuid: str, event: m.Event) -> GpuView:
-        ids(await _stored(self._engine.ask(event)))
+        ids(await stored(self._engine.ask(event)))
         return next(gpu for gpu in self._devices.gpus().gpus if gpu.uuid == uuid)
 
     async def status(self) -> StatusAnswer:
@@ -305,6 +304,7 @@ class DaemonService:
             project_limit=self._project_limit(),
             web=self._door.address,
             web_problem=self._door.problem,
+            storage_problem=self._storage_problem(),
             groups=self._groups,
         )
 
@@ -312,24 +312,10 @@ class DaemonService:
         return self._figures()
 
     async def report(self, since: float) -> ReportAnswer:
-        return await _stored(self._accounts.report(since))
+        return await stored(self._accounts.report(since))
 
     async def disk(self) -> DiskAnswer:
         return await self._housekeeping.disk()
-
-
-async def _stored(work: Awaitable[T]) -> T:
-    """Errors of storage and of files as the API's."""
-    try:
-        return await work
-    except (StorageFull, NoSpace) as error:
-        raise ApiProblem(ErrorCode.NO_SPACE, str(error)) from error
-    except TooLarge as error:
-        raise ApiProblem(ErrorCode.TOO_LARGE, str(error)) from error
-    except (StorageError, DiskRefused) as error:
-        raise ApiProblem(ErrorCode.UNAVAILABLE, str(error), retry_after=5) from error
-    except FilesError as error:
-        raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
 
 
 def _number(cursor: str | None) -> int | None:

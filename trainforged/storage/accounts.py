@@ -13,9 +13,9 @@ from typing import Self
 
 import msgspec
 
-from trainforged.storage.database import Database, family
+from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
-from trainforged.storage.opening import Schema
+from trainforged.storage.opening import Schema, family
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainforged.storage.errors import translated
-from trainforged.storage.opening import Schema, prepare
+from trainforged.storage.errors import StorageDamaged, is_damage, translated
+from trainforged.storage.opening import Schema, family, prepare, publish, set_aside
 
 BUSY_SECONDS = 5.0  # how long another program (a person's sqlite3, say) is waited for
 IDLE_READERS = 4  # connections kept for the next reader
 LARGEST_GAP = 0.25  # share of free pages that is kept for new rows
 LOG_PAGES = 4000  # in the WAL, after which a writer brings it into the file itself: one commit in hundreds
 LARGEST_LOG = 32 * 2**20  # bytes that an emptied WAL file keeps
+
+FileId = tuple[int, int]  # device, inode
 
 
 class Database:
@@ -39,28 +41,62 @@ class Database:
         self._turn = threading.Lock()  # of the writer
         self._pool = threading.Lock()  # held for moments, unlike `_turn`
         self._is_open = False
+        self._opened = 0  # how often: readers of a file that was replaced since are not kept
+        self._ours: dict[Path, FileId] = {}
+        self.suspected = False  # an error spoke of damage; whoever looks after it takes the word away
 
     def open(self) -> None:
         """Make the file if there is none, bring it up to date. Raises `StorageDamaged`, `StorageTooNew`."""
         prepare(self.path, self._schema)
-        with translated(self.path), self._turn:
-            self._is_open = True
-            self._writer = self._connect()
+        with translated(self.path), self._turn, self._pool:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_open = True
+        self._opened += 1
+        self._writer = self._connect_writer()
 
     def close(self) -> None:
         """Wait for the writer, then close. Closing twice does no harm."""
         with self._turn, self._pool:
-            self._is_open = False
-            connections, self._readers = self._readers, []
-            if self._writer is not None:
-                connections.append(self._writer)
-                self._writer = None
-            for connection in connections:
-                connection.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._is_open = False
+        connections, self._readers = self._readers, []
+        if self._writer is not None:
+            connections.append(self._writer)
+            self._writer = None
+        for connection in connections:
+            connection.close()
+
+    def replace(self, draft: Path) -> Path:
+        """Go on with the finished database `draft` in the place of this one, whose files are moved aside;
+        returns where they lie. Who reads and writes meanwhile waits."""
+        with translated(self.path), self._turn, self._pool:
+            self._end()
+            try:
+                aside = set_aside(self.path)
+                publish(draft, self.path)
+            finally:
+                self._begin()
+            self.suspected = False
+        return aside
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, committed at the end of the block; an exception in it undoes all of it."""
+    def still(self) -> Iterator[sqlite3.Connection]:
+        """A reader of its own beside which nobody writes until the block ends; then it may read on. It is
+        the caller's to close."""
+        with self._turn, translated(self.path):
+            connection = self._connect()
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self, then: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
+        """One transaction, committed at the end of the block; an exception in it undoes all of it. `then` is
+        called once it is committed, before the next one begins."""
         with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -69,6 +105,7 @@ class Database:
             except BaseException:
                 self._roll_back(connection)
                 raise
+            then()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -103,33 +140,68 @@ class Database:
         """Bytes on disk of the file and what SQLite keeps beside it."""
         return sum(_size(file) for file in family(self.path))
 
+    # ---- what others do to the file
+
+    def moved(self) -> str | None:
+        """What was done to the names of its files since they were opened, in words: SQLite would go on in
+        files that nobody finds again. None if nothing was."""
+        for file, known in tuple(self._ours.items()):
+            found = _identity(file)
+            if found != known and self._ours.get(file) == known:
+                return f"{file.name} was {'removed' if found is None else 'replaced by another file'}"
+        return None
+
+    def flaw(self) -> str | None:
+        """The first that is wrong with the contents; None of a sound file. Reads all of it."""
+        with translated(self.path):
+            connection = self._connect()
+            try:
+                answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return str(error)
+            finally:
+                connection.close()
+        return None if answer == "ok" else " ".join(answer.split())
+
+    # ---- connections
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Errors in our words; one that speaks of damage is remembered."""
+        try:
+            with translated(self.path):
+                yield
+        except StorageDamaged:
+            self.suspected = True
+            raise
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._turn, translated(self.path):
+        with self._turn, self._watched():
             if self._writer is None:
-                self._writer = self._connect()
+                self._writer = self._connect_writer()
             yield self._writer
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        with translated(self.path):
-            connection = self._take()
+        with self._watched():
+            connection, opened = self._take()
             try:
                 yield connection
             except BaseException:
                 connection.close()
                 raise
-            self._keep(connection)
+            self._keep(connection, opened)
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> tuple[sqlite3.Connection, int]:
         with self._pool:
-            if self._readers:
-                return self._readers.pop()
-        return self._connect()
+            return self._readers.pop() if self._readers else self._connect(), self._opened
 
-    def _keep(self, reader: sqlite3.Connection) -> None:
+    def _keep(self, reader: sqlite3.Connection, opened: int) -> None:
         with self._pool:
-            if self._is_open and len(self._readers) < IDLE_READERS:
+            if self._is_open and opened == self._opened and len(self._readers) < IDLE_READERS:
                 self._readers.append(reader)
                 return
         reader.close()
@@ -141,7 +213,14 @@ class Database:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             self._writer = None
+            self._ours.clear()  # the last connection takes the log away
             connection.close()
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # makes the log, if there is none
+        self._ours = {file: known for file in family(self.path) if (known := _identity(file)) is not None}
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         if not self._is_open:
@@ -171,6 +250,9 @@ def _size(file: Path) -> int:
         return 0
 
 
-def family(path: Path) -> tuple[Path, Path, Path]:
-    """The file, its write-ahead log, and the log's index."""
-    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+def _identity(file: Path) -> FileId | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -57,6 +57,7 @@ class DuplicateRequest(StorageError):
 
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SHORT = sqlite3.SQLITE_IOERR_SHORT_READ  # the file, or its log, ends before it should
 _NOT_OURS_TO_TRANSLATE = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 _PROBE = b"\0" * 65536
 
@@ -71,6 +72,8 @@ def translated(path: Path) -> Iterator[None]:
     except msgspec.DecodeError as error:
         raise StorageDamaged(f"{path} is damaged: a row in it cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise StorageDamaged(f"{path} is damaged: {error}") from error
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_ERROR:
             raise
@@ -80,12 +83,16 @@ def translated(path: Path) -> Iterator[None]:
         raise kind(f"{path}: {error.strerror or error}") from error
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """The contents are not what was written."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in _DAMAGED or code == _SHORT
+
+
 def _translation(code: int, error: sqlite3.Error, path: Path) -> StorageError:
     refused = _refusal(path.parent) if code == sqlite3.SQLITE_IOERR else None
     if code == sqlite3.SQLITE_FULL or refused in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"no room for {path}: free space on its disk, or raise the quota")
-    if code in _DAMAGED:
-        return StorageDamaged(f"{path} is damaged: {error}")
     why = f"{error} ({os.strerror(refused)}; look at dmesg)" if refused is not None else str(error)
     return StorageBroken(f"{path} cannot be used: {why}")
 

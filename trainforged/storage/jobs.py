@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from trainforge.api import EventView
 from trainforge.states import JobState
 from trainforged.core import messages as m
@@ -25,9 +27,11 @@ from trainforged.storage.errors import (
     StorageFull,
     StorageTooNew,
 )
-from trainforged.storage.opening import remedy
+from trainforged.storage.looking import Looks
+from trainforged.storage.opening import connected, remedy
 from trainforged.storage.reading import JobRow, Page, Remembered
 from trainforged.storage.schema import JOBS
+from trainforged.storage.secondcopy import Commit, SecondCopy
 from trainforged.storage.submission import Submission, Summary
 from trainforged.storage.writing import Rows, write
 
@@ -44,10 +48,19 @@ __all__ = [
     "StorageTooNew",
     "Submission",
     "Summary",
+    "Truth",
 ]
 
 KEPT_EVENTS = 200_000
 EVENTS_AT_ONCE = 2_000  # removed in one transaction, so that a commit waits for a moment only
+
+
+class Truth(msgspec.Struct, frozen=True, kw_only=True):
+    """What memory knows to be committed."""
+
+    jobs: Mapping[int, m.Job]
+    leases: Mapping[int, m.Lease]
+    devices: Mapping[str, m.Device]
 
 
 class JobStore:
@@ -55,6 +68,8 @@ class JobStore:
 
     def __init__(self, path: Path, *, kept_events: int = KEPT_EVENTS) -> None:
         self._database = Database(path, JOBS, durable=True)
+        self._copy = SecondCopy(path.parent / "copy", self._database)
+        self._looks = Looks(self._database)
         self._kept_events = kept_events
         self._last_event = 0
 
@@ -68,12 +83,14 @@ class JobStore:
         if not path.exists() and _has_jobs(path.parent / "jobs"):
             raise StorageDamaged(f"{path} is missing, but folders of jobs are there. {remedy(path)}")
         self._database.open()
+        self._copy.begin()
         with self._database.read() as connection:
             self._last_event = reading.last_event(connection)
         return self
 
     def close(self) -> None:
         self._database.close()
+        self._copy.close()
 
     # ---- writing
 
@@ -88,7 +105,10 @@ class JobStore:
             return ()
         rows = Rows(changes, submissions)
         first = self._last_event + 1
-        with self._database.write() as connection:
+        if what := self._database.moved():  # it would be on a disk where nobody finds it
+            raise StorageDamaged(f"{self._database.path} cannot be used: {what}")
+        commit = Commit(changes, submissions, first)
+        with self._database.write(then=lambda: self._copy.note(commit)) as connection:
             write(connection, rows, first)
         self._last_event += len(rows.events)
         return tuple(_view(number, event) for number, event in enumerate(rows.events, first))
@@ -99,6 +119,7 @@ class JobStore:
         removed = self._remove_old_events()
         self._database.give_back()
         self._database.checkpoint()
+        self._copy.renew()
         return removed
 
     def _remove_old_events(self) -> int:
@@ -111,6 +132,26 @@ class JobStore:
             removed += count
             if count < EVENTS_AT_ONCE:
                 return removed
+
+    # ---- damage under way
+
+    def look(self) -> str | None:
+        """What is wrong with the file, in words; to be called every few seconds, from a thread."""
+        return self._looks.look()
+
+    def mend(self, truth: Truth) -> Path:
+        """Write the database anew, from the second copy and from `truth`; returns where the old one lies.
+        Nobody commits meanwhile. Raises `StorageError`: then nothing has changed."""
+        draft = self._database.path.with_name(self._database.path.name + ".new")
+        try:
+            self._copy.rebuild(draft)
+            _agree(draft, truth)
+            return self._database.replace(draft)
+        except StorageError:
+            self._database.suspected = True  # still
+            raise
+        finally:
+            draft.unlink(missing_ok=True)
 
     # ---- reading
 
@@ -187,7 +228,7 @@ class JobStore:
         """Bytes on disk of the database, its log and its backups."""
         path = self._database.path
         backups = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}.v*.bak"))
-        return self._database.size() + backups
+        return self._database.size() + self._copy.usage() + backups
 
 
 def _view(number: int, event: m.Happened) -> EventView:
@@ -199,6 +240,22 @@ def _view(number: int, event: m.Happened) -> EventView:
         message=event.message,
         data=event.data,
     )
+
+
+def _agree(path: Path, truth: Truth) -> None:
+    """Let the database say what `truth` says. Raises `StorageDamaged` if it lacks a job."""
+    with connected(path) as connection:
+        known = reading.remembered(connection)
+        lost = truth.jobs.keys() - {job.id for job in known.jobs}
+        if lost:
+            raise StorageDamaged(f"what was submitted as {', '.join(map(str, sorted(lost)))} is nowhere else")
+        changes: list[m.Change] = [m.JobChanged(job=job) for job in truth.jobs.values()]
+        changes += [m.LeaseChanged(lease=lease) for lease in truth.leases.values()]
+        changes += [m.LeaseEnded(job=o.job) for o in known.leases if o.job not in truth.leases]
+        changes += [m.DeviceChanged(device=device) for device in truth.devices.values()]
+        connection.execute("BEGIN")
+        write(connection, Rows(changes, {}), known.last_event + 1)
+        connection.execute("COMMIT")
 
 
 def _has_jobs(folder: Path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +19,12 @@ import msgspec
 
 from trainforge.api import Series, Value
 from trainforged.storage import blocks
-from trainforged.storage.database import Database, family
+from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
 from trainforged.storage.history import HistoryStore
 from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
+from trainforged.storage.looking import Looks
+from trainforged.storage.opening import set_aside
 from trainforged.storage.progress import Tracked
 from trainforged.storage.schema import METRICS
 from trainforged.storage.series import Key, Reader, Segment, Start, shown
@@ -46,6 +47,7 @@ class MetricStore:
 
     def __init__(self, path: Path, room: Callable[[], float] = lambda: math.inf) -> None:
         self._database = Database(path, METRICS, durable=False)
+        self._looks = Looks(self._database)
         self.history = HistoryStore(self._database)
         self._room = room
         self._known: dict[Key, Segment] = {}
@@ -72,17 +74,17 @@ class MetricStore:
         records into this. Returns where the old file lies."""
         with self._changing:
             self._database.close()
-            path = self._database.path
-            aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-            with translated(path):
-                for file in family(path):
-                    if file.exists():
-                        file.rename(aside.with_name(file.name.replace(path.name, aside.name, 1)))
+            with translated(self._database.path):
+                aside = set_aside(self._database.path)
             self._ingestion = Ingestion()
             self._known.clear()
             self._database.open()
             self.set_aside = aside
         return aside
+
+    def look(self) -> str | None:
+        """What is wrong with the file, in words; to be called every few seconds, from a thread."""
+        return self._looks.look()
 
     # ---- writing
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from trainforged.storage.errors import StorageDamaged, StorageTooNew, translated
+from trainforged.storage.errors import StorageDamaged, StorageTooNew, is_damage, translated
 
 Migration = Callable[[sqlite3.Connection], None]  # runs inside a transaction, which it must not end
 
@@ -34,7 +35,7 @@ def prepare(path: Path, schema: Schema) -> None:
         if not path.exists():
             _create(path, schema)
             return
-        with _connected(path) as connection:
+        with connected(path) as connection:
             found = _check(connection, path, schema)
             if found < schema.version:
                 _back_up(connection, _backup(path, found))
@@ -54,12 +55,9 @@ def _check(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
                 f"{path} was written by a newer version of TrainForge (its format is {version}, this version "
                 f"knows {schema.version}): install that version again, or use another state folder"
             )
-        problem = problem or _first_flaw(connection)
+        problem = problem or first_flaw(connection)
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-        ):
+        if not is_damage(error):
             raise
         problem = str(error)
     if problem is not None:
@@ -67,7 +65,7 @@ def _check(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
     return version
 
 
-def _first_flaw(connection: sqlite3.Connection) -> str | None:
+def first_flaw(connection: sqlite3.Connection) -> str | None:
     answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     return None if answer == "ok" else " ".join(answer.split())
 
@@ -88,7 +86,7 @@ def _create(path: Path, schema: Schema) -> None:
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    with _connected(draft) as connection:
+    with connected(draft) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("BEGIN")
         for statement in schema.create:
@@ -96,7 +94,7 @@ def _create(path: Path, schema: Schema) -> None:
         connection.execute(f"PRAGMA application_id = {schema.application_id}")
         connection.execute(f"PRAGMA user_version = {schema.version}")
         connection.execute("COMMIT")
-    _publish(draft, path)
+    publish(draft, path)
 
 
 def _backup(path: Path, version: int) -> Path:
@@ -109,7 +107,7 @@ def _back_up(connection: sqlite3.Connection, target: Path) -> None:
     try:
         connection.execute("VACUUM INTO ?", (str(draft),))
         draft.chmod(0o600)
-        _publish(draft, target)
+        publish(draft, target)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -123,11 +121,27 @@ def _migrate(connection: sqlite3.Connection, schema: Schema, version: int) -> No
     connection.execute("COMMIT")
 
 
-def _publish(draft: Path, path: Path) -> None:
+def publish(draft: Path, path: Path) -> None:
     """Give a finished file its name, durably."""
     _sync(draft)
     draft.rename(path)
     _sync(path.parent)
+
+
+def family(path: Path) -> tuple[Path, Path, Path]:
+    """The file, its write-ahead log, and the log's index."""
+    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def set_aside(path: Path) -> Path:
+    """Give the closed database at `path` another name, which is returned; what is missing of it stays so."""
+    number = int(time.time())
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for file, other in zip(family(path), family(aside), strict=True):
+        if file.exists():
+            file.rename(other)
+    return aside
 
 
 def _sync(place: Path) -> None:
@@ -143,7 +157,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None)
     try:
         yield connection

@@ -518,6 +518,7 @@ export interface StatusAnswer {
   project_limit: number;
   web: string | null;
   web_problem: string | null;
+  storage_problem: string | null;
   groups: GroupsView | null;
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from trainforge.api import EventView, JobView
+from trainforge.api import ErrorCode, EventView, JobView
 from trainforge.api.page import Incident
 from trainforge.spec import Notify
 from trainforged.config import Notifications
@@ -25,7 +25,7 @@ from trainforged.daemon.engine import Engine
 from trainforged.daemon.notices.delivery import NotDelivered, deliver
 from trainforged.daemon.notices.letters import KINDS, Letter, Way, letters, notice, ways
 from trainforged.daemon.notices.outbox import MOST_LETTERS, Outbox
-from trainforged.storage.errors import StorageError
+from trainforged.storage.errors import StorageBroken, StorageError
 from trainforged.storage.jobs import JobStore
 from trainforged.web.errors import ApiProblem
 
@@ -146,7 +146,9 @@ class NoticeWatch:
         if job is not None:
             try:
                 view, known = await self._view(job.id), await self._incident(job.id)
-            except ApiProblem:  # removed meanwhile
+            except ApiProblem as problem:  # removed meanwhile
+                if problem.code is ErrorCode.UNAVAILABLE:
+                    raise StorageBroken(str(problem)) from problem
                 log.info("job %d is told of without its details: it was removed", job.id)
         return letters(notice(event, view, known, socket.gethostname()), to, self._clock())
 
