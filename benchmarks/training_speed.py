@@ -33,6 +33,15 @@ FLOPS = {"resnet18": 3.33e9, "resnet50": 7.79e9}  # of an image, forward and bac
 SIZE = 2048  # of the matrices
 
 
+class Turns(NamedTuple):
+    """What a loop does: a model in batches of that size, so many times so many steps."""
+
+    model: str
+    batch: int
+    rounds: int
+    steps: int
+
+
 class Loop(NamedTuple):
     lines: TextIO
     group: int  # of processes
@@ -42,18 +51,19 @@ def measure(scene: Scene) -> list[Figure]:
     if importlib.util.find_spec("torch") is None:
         scene.notes.append("torch is not installed: nothing to train")
         return []
-    figures = []
-    for model, rounds, steps in (("resnet18", 6, 3), ("resnet50", 4, 1)):
-        rounds, steps = scene.times((rounds, steps), (1, 1))
-        figures += _model(scene, model, rounds, steps)
-    return figures
+    whole = (Turns("resnet18", 128, 6, 3), Turns("resnet50", 128, 4, 1))
+    return [
+        figure
+        for turns in scene.times(whole, (Turns("resnet18", 8, 1, 1),))
+        for figure in _model(scene, turns)
+    ]
 
 
-def _model(scene: Scene, model: str, rounds: int, steps: int) -> list[Figure]:
-    peaks: list[float] = []
-    with _loops(scene, model) as loops:
+def _model(scene: Scene, turns: Turns) -> list[Figure]:
+    model, _, rounds, steps = turns
+    with _loops(scene, turns) as loops:
         actions = {way: _turn(loops, way, steps) for way in ("reference", "ours")}
-        actions["peak"] = lambda: _matrix_product(peaks)
+        actions["peak"] = _matrix_product
         taken = timing.alternate(rounds, actions)
     speed = timing.median(taken["ours"])
     peak = timing.median(taken["peak"])
@@ -78,20 +88,19 @@ def _model(scene: Scene, model: str, rounds: int, steps: int) -> list[Figure]:
     ]
 
 
-def _matrix_product(found: list[float]) -> float:
+def _matrix_product() -> float:
     """Operations per second, of the best of a few."""
     import torch
 
     both = [torch.randn(SIZE, SIZE).to(torch.bfloat16) for _ in range(2)]
     best = min(timing.timed(lambda: both[0] @ both[1]) for _ in range(8))
-    found.append(2 * SIZE**3 / best)
-    return found[-1]
+    return 2 * SIZE**3 / best
 
 
 @contextlib.contextmanager
-def _loops(scene: Scene, model: str) -> Iterator[dict[str, Loop]]:
+def _loops(scene: Scene, turns: Turns) -> Iterator[dict[str, Loop]]:
     """Both, started one after the other, warm and stopped."""
-    path = scene.folder / f"{model}.socket"
+    path = scene.folder / f"{turns.model}.socket"
     threads = str(len(os.sched_getaffinity(0)))
     env = os.environ | {"BENCHMARK_DIR": str(scene.folder), "OMP_NUM_THREADS": threads}
     loops: dict[str, Loop] = {}
@@ -101,7 +110,7 @@ def _loops(scene: Scene, model: str) -> Iterator[dict[str, Loop]]:
         server.listen()
         server.settimeout(PATIENCE)
         for way in ("reference", "ours"):
-            argv = [sys.executable, str(LOOP), str(path), way, model]
+            argv = [sys.executable, str(LOOP), str(path), way, turns.model, str(turns.batch)]
             process = subprocess.Popen(
                 argv, env=env, cwd=scene.folder, start_new_session=True, stdout=subprocess.DEVNULL
             )

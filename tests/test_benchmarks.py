@@ -44,6 +44,21 @@ def test_submissions_are_counted_after_the_daemon_was_killed(tmp_path: Path) -> 
     assert found["acknowledged, then lost to kill -9"].samples > 1
 
 
+@pytest.mark.torch
+@pytest.mark.timeout(600)  # two processes import torch
+def test_both_loops_of_the_training_project_run_in_small(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    main(["training_speed", "--quick", "--results", str(tmp_path / "results")])
+
+    result = msgspec.json.decode((tmp_path / "results" / "training_speed.json").read_bytes(), type=Result)
+    speed, share = result.figures
+    assert speed.value is not None
+    assert speed.value > 0
+    assert speed.others["straightforward loop"] > 0
+    assert share.value is not None
+    assert share.value > 0
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["comands"])

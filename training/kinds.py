@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 ON = ("true", "yes", "on", "1")
 OFF = ("false", "no", "off", "0")
 FIT = 0  # BATCH_SIZE: auto
+MANY = 10**9  # more of anything is a slip
 
 
 class Interval(NamedTuple):
@@ -41,13 +42,13 @@ def choice(*names: str) -> Kind:
     return Kind(f"one of {', '.join(names)}", parse, names)
 
 
-def whole(least: int) -> Kind:
+def whole(least: int, most: int = MANY) -> Kind:
     def parse(text: str) -> int:
-        if (value := int(text)) < least:
+        if not least <= (value := int(text)) <= most:
             raise ValueError
         return value
 
-    return Kind(f"a whole number, {least} or more", parse)
+    return Kind(f"a whole number from {least} to {most}", parse)
 
 
 def number(limits: str, fits: Callable[[float], bool]) -> Kind:
@@ -75,6 +76,7 @@ def optional(kind: Kind) -> Kind:
 
 
 ABOVE_0 = number("above 0", lambda value: value > 0)
+EPOCHS = number(f"above 0, {MANY} at most", lambda value: 0 < value <= MANY)
 FROM_0 = number("of 0 or more", lambda value: value >= 0)
 SHARE = number("from 0 to below 1", lambda value: 0 <= value < 1)
 DECAY = number("between 0 and 1", lambda value: 0 < value < 1)
@@ -104,10 +106,10 @@ def parse_batch(text: str) -> int:
 def parse_interval(text: str) -> Interval:
     if text.lower() in OFF:
         return Interval()
-    steps = re.fullmatch(r"([1-9]\d*) *steps?", text.lower())
-    return Interval(steps=int(steps[1])) if steps else Interval(epochs=ABOVE_0.parse(text))
+    steps = re.fullmatch(r"(\d+) *steps?", text.lower())
+    return Interval(steps=whole(1).parse(steps[1])) if steps else Interval(epochs=EPOCHS.parse(text))
 
 
 FLAG = Kind("true or false", parse_flag)
-BATCH = Kind("auto, or a whole number, 1 or more", parse_batch)
+BATCH = Kind(f"auto, or a whole number from 1 to {MANY}", parse_batch)
 INTERVAL = Kind("epochs (1, 0.5), steps (`500 steps`) or off", parse_interval)

@@ -47,6 +47,11 @@ class Ranks:
         return str(torch.cuda.get_device_name(self.device)) if self.on_gpu else "CPU"
 
     @property
+    def unit(self) -> str:
+        """What several are called."""
+        return "GPUs" if self.on_gpu else "ranks"
+
+    @property
     def has_bf16(self) -> bool:
         """Whether the device itself computes bfloat16: emulated, it is slower than float32."""
         if self.on_gpu:

@@ -73,7 +73,7 @@ class Settings:
     random_crop: bool = knob("auto", auto(FLAG), "the crop alone; auto: with any augmentation")
     mixup: float = knob("false", strength(ABOVE_0, 0.2), "mix pairs of images; alpha of the share's Beta")
     cutmix: float = knob("false", strength(ABOVE_0, 1.0), "paste a piece of another image; alpha of its area")
-    seed: int = knob("0", whole(0), "of weights, order and augmentation")
+    seed: int = knob("0", whole(0, 2**63 - 1), "of weights, order and augmentation")
     distributed: bool = knob("auto", auto(FLAG), "train over all ranks; auto: when there are several")
     sync_bn: bool = knob("false", FLAG, "batch statistics over all ranks")
     mixed_precision: bool = knob("auto", auto(FLAG), "bfloat16; auto: where the device has it")
@@ -81,7 +81,7 @@ class Settings:
     checkpoint_interval: Interval = knob("1", INTERVAL, "epochs or steps that a kill may cost; off: all")  # noqa: RUF009 - it is a field()
     report_interval: int = knob("10", whole(1), "steps between reports")
     workers: int = knob(
-        "auto", auto(whole(0)), "processes that make batches; 0: the device does, and holds all"
+        "auto", auto(whole(0, 256)), "processes that make batches; 0: the device does, and holds all"
     )
     tensorboard: bool = knob("auto", auto(FLAG), "write its files too; auto: where it is installed")
     ranks: int = 1
@@ -93,13 +93,14 @@ class Settings:
         environ: Mapping[str, str],
         *,
         ranks: int = 1,
+        unit: str = "ranks",
         bf16: bool = False,
         tensorboard: bool = False,
         workers: int = 0,
         kept_batch: int = 0,
         fits: int = 0,
     ) -> Settings:
-        """The configuration for `ranks` devices that have bfloat16 or not; raises SettingsError.
+        """The configuration for `ranks` devices, called `unit`, with bfloat16 or not; raises SettingsError.
 
         `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`: the batch
         size of the run that is continued, which stays unless BATCH_SIZE is given; `fits`: how many images a
@@ -115,7 +116,7 @@ class Settings:
             except ValueError:
                 problems.append(refusal(name.upper(), text, meta["kind"]))
         if not problems:
-            decide_batch(values, sources, ranks, kept_batch, fits)
+            decide_batch(values, sources, ranks, unit, kept_batch, fits)
             complete(values, sources, ranks, bf16)
             decide(
                 values, sources, "workers", workers, "the images do not fit" if workers else "the images fit"
@@ -123,7 +124,7 @@ class Settings:
             found = "tensorboard is installed" if tensorboard else "tensorboard is not installed"
             decide(values, sources, "tensorboard", tensorboard, found)
             settings = cls(**values, ranks=ranks, sources=sources)
-            problems = conflicts(settings, tensorboard)
+            problems = conflicts(settings, unit, tensorboard)
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
@@ -169,6 +170,13 @@ def usage() -> str:
     return "usage: python train.py, with environment variables:\n" + "\n".join(lines)
 
 
+def strangers(environ: Mapping[str, str]) -> list[str]:
+    """Variables that nobody reads, though each is almost a knob."""
+    names = [name.upper() for name, _ in knobs()]
+    close = {name: difflib.get_close_matches(name, names, 1, 0.9) for name in environ if name not in names}
+    return [f"{name} is set, but is no knob; did you mean {near[0]}?" for name, near in close.items() if near]
+
+
 def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -177,7 +185,7 @@ def shown(value: object) -> str:
 
 def refusal(name: str, text: str, kind: Kind) -> str:
     near = difflib.get_close_matches(text.lower(), kind.choices, 1)
-    return f"{name}: expected {kind.expected}, found `{text}`" + (
+    return f"{name}: expected {kind.expected}, found `{text:.40}`" + (
         f"; did you mean {near[0]}?" if near else ""
     )
 
@@ -189,7 +197,7 @@ def decide(values: dict[str, Any], sources: dict[str, str], name: str, value: ob
 
 
 def decide_batch(
-    values: dict[str, Any], sources: dict[str, str], ranks: int, kept_batch: int, fits: int
+    values: dict[str, Any], sources: dict[str, str], ranks: int, unit: str, kept_batch: int, fits: int
 ) -> None:
     """The batch, and how much of it a rank takes at once."""
     if values["batch_size"] == FIT:
@@ -202,10 +210,9 @@ def decide_batch(
     per_gpu = values["batch_size_per_gpu"]
     if kept_batch and values["batch_size"] is None:
         values["batch_size"], sources["batch_size"] = kept_batch, "checkpoint"
-    if values["batch_size"] and ranks > 1:
-        sources["batch_size"] += (
-            f": {values['batch_size']} over {ranks} ranks is {values['batch_size'] // ranks} each"
-        )
+    if (batch := values["batch_size"]) and ranks > 1:
+        or_more = f" or {batch // ranks + 1}" if batch % ranks else ""
+        sources["batch_size"] += f": {batch} over {ranks} {unit} is {batch // ranks}{or_more} each"
     decide(values, sources, "batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
 
 
@@ -225,7 +232,7 @@ def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: 
     open_knob("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
 
 
-def conflicts(settings: Settings, tensorboard: bool) -> list[str]:
+def conflicts(settings: Settings, unit: str, tensorboard: bool) -> list[str]:
     """What is wrong though each value is right by itself."""
     problems = []
     if settings.tensorboard and not tensorboard:
@@ -234,12 +241,12 @@ def conflicts(settings: Settings, tensorboard: bool) -> list[str]:
         )
     if settings.ranks > 1 and not settings.distributed:
         problems.append(
-            f"DISTRIBUTED: false, but {settings.ranks} ranks were started; ask for one GPU, or say true"
+            f"DISTRIBUTED: false, but {settings.ranks} {unit} were given; ask for one GPU, or say true"
         )
     if settings.batch_size < settings.ranks * settings.parts:
         problems.append(
-            f"BATCH_SIZE: {settings.batch_size} over {settings.ranks} ranks in parts of at most "
-            f"{settings.batch_size_per_gpu} leaves a rank without an image; expected more, or fewer ranks"
+            f"BATCH_SIZE: {settings.batch_size} over {settings.ranks} {unit} in parts of at most "
+            f"{settings.batch_size_per_gpu} leaves one without an image; expected more, or fewer {unit}"
         )
     if settings.warmup_epochs > settings.epochs:
         problems.append(

@@ -29,7 +29,7 @@ from feeding import Order, Source, fetch, workers_needed
 from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summary
 from model import build
 from ranks import Ranks
-from settings import Settings, SettingsError, usage
+from settings import Settings, SettingsError, strangers, usage
 from utils import Progress, WeightAverage, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
@@ -62,7 +62,7 @@ class Trainer:
 
     def resume(self) -> int:
         """Go to the newest checkpoint, if there is one; returns the size of its batches, else 0."""
-        self.ranks.settle(self.net, self.settings.part)
+        self.ranks.settle(self.net, min(self.settings.part, len(self.source)))
         chosen = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         if not self.checkpointer.resume():
             return 0
@@ -262,8 +262,9 @@ class Trainer:
 def prepare(ranks: Ranks) -> Trainer:
     """A run that stands where it goes on; raises SettingsError, DataError."""
     read = partial(
-        Settings.read, os.environ, ranks=ranks.count, bf16=ranks.has_bf16, tensorboard=has_tensorboard()
-    )
+        Settings.read, os.environ, ranks=ranks.count, unit=ranks.unit, bf16=ranks.has_bf16,
+        tensorboard=has_tensorboard(),
+    )  # fmt: skip
     settings = read()
     ranks.connect()
     dataset = fetch(settings, ranks)
@@ -289,7 +290,7 @@ def main() -> None:
         if ranks.first:
             print(error, file=sys.stderr)
         sys.exit(2)
-    ranks.say(trainer.describe())
+    ranks.say("\n".join([trainer.describe(), *strangers(os.environ)]))
     trainer.run()
     ranks.leave()
 

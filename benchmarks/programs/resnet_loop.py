@@ -1,5 +1,5 @@
-"""A ResNet trained on CIFAR-like images a few steps at a time, when it is told to. Arguments: a socket, a way
-and a model. Each line received holds a number of steps; the answer is their images per second.
+"""A ResNet trained on CIFAR-like images a few steps at a time, when it is told to. Arguments: a socket, a
+way, a model, a batch size. Each line received holds a number of steps; the answer is their images per second.
 
 `ours` is the training project as it stands: its Trainer, its step, reports included. `reference` is what most
 tutorials give: torchvision's transforms on PIL images in DataLoader workers, float32, channels first, plain
@@ -24,14 +24,13 @@ from torch import nn
 sys.path[:0] = [str(Path(__file__).parents[2] / "training"), str(Path(__file__).parents[2])]
 
 IMAGES, CLASSES = 6400, 100
-BATCH = 128
 WORKERS = 2
 MEAN, DEVIATION = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 
 
 def main() -> None:
-    path, way, model = sys.argv[1:]
-    step = {"ours": ours, "reference": reference}[way](model)
+    path, way, model, batch = *sys.argv[1:4], int(sys.argv[4])
+    step = {"ours": ours, "reference": reference}[way](model, batch)
     step()
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
@@ -41,7 +40,7 @@ def main() -> None:
             began = time.perf_counter()
             for _ in range(int(line)):
                 step()
-            print(int(line) * BATCH / (time.perf_counter() - began), file=lines, flush=True)
+            print(int(line) * batch / (time.perf_counter() - began), file=lines, flush=True)
 
 
 def pictures(count: int = IMAGES) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,11 +87,11 @@ def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> t
     return trainer, step
 
 
-def ours(name: str) -> Callable[[], None]:
-    return make_trainer(name, BATCH)[1]
+def ours(name: str, batch: int) -> Callable[[], None]:
+    return make_trainer(name, batch)[1]
 
 
-def reference(name: str) -> Callable[[], None]:
+def reference(name: str, batch: int) -> Callable[[], None]:
     import torchvision
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
@@ -117,7 +116,7 @@ def reference(name: str) -> Callable[[], None]:
     model.train()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    loader = DataLoader(Cifar(), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
+    loader = DataLoader(Cifar(), batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True)
 
     def forever() -> Iterator[Any]:
         while True:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kinds import Interval
-from settings import Settings, SettingsError, knobs
+from settings import Settings, SettingsError, knobs, strangers
 from train import main
 
 pytestmark = pytest.mark.torch
@@ -85,16 +85,18 @@ def test_a_text_is_read(name: str, text: str, value: Any) -> None:
         ),
         ("MODEL", "vgg", "one of resnet18, resnet34, resnet50, resnet101, resnet20, found `vgg`"),
         ("DATASET", "cifar", "one of cifar100, cifar10, digits, found `cifar`; did you mean cifar10"),
-        ("EPOCHS", "0", "a whole number, 1 or more, found `0`"),
-        ("EPOCHS", "2.5", "a whole number, 1 or more"),
-        ("BATCH_SIZE", "-1", "auto, or a whole number, 1 or more"),
-        ("BATCH_SIZE", "biggest", "auto, or a whole number, 1 or more"),
+        ("EPOCHS", "0", "a whole number from 1 to 1000000000, found `0`"),
+        ("EPOCHS", "1" + 300 * "0", "a whole number from 1 to 1000000000"),
+        ("EPOCHS", "2.5", "a whole number from 1 to 1000000000"),
+        ("BATCH_SIZE", "-1", "auto, or a whole number from 1 to 1000000000"),
+        ("BATCH_SIZE", "biggest", "auto, or a whole number from 1 to 1000000000"),
         ("MIXUP", "-0.2", "a number above 0, true (0.2) or false"),
         ("CUTMIX", "some", "a number above 0, true (1.0) or false"),
         ("EMA", "2", "a number between 0 and 1, true (0.999) or false"),
-        ("WORKERS", "-1", "auto, or a whole number, 0 or more"),
+        ("WORKERS", "1000", "auto, or a whole number from 0 to 256"),
+        ("WORKERS", "-1", "auto, or a whole number from 0 to 256, found `-1`"),
         ("TENSORBOARD", "here", "auto, or true or false"),
-        ("BATCH_SIZE_PER_GPU", "all", "a whole number, 1 or more"),
+        ("BATCH_SIZE_PER_GPU", "all", "a whole number from 1 to 1000000000"),
         ("LEARNING_RATE", "fast", "auto, or a number above 0"),
         ("LEARNING_RATE", "0", "auto, or a number above 0"),
         ("LEARNING_RATE", "inf", "auto, or a number above 0"),
@@ -111,7 +113,7 @@ def test_a_text_is_read(name: str, text: str, value: Any) -> None:
         ("MIXED_PRECISION", "fp16", "auto, or true or false"),
         ("AUGMENTATION", "strong", "one of none, light, heavy"),
         ("SCHEDULE", "linear", "one of cosine, step, constant"),
-        ("SEED", "-3", "a whole number, 0 or more"),
+        ("SEED", "-3", "a whole number from 0 to 9223372036854775807"),
     ],
 )
 def test_a_text_is_refused(name: str, text: str, expected: str) -> None:
@@ -165,8 +167,21 @@ def test_a_global_batch_is_shared_and_taken_in_parts() -> None:
     eight = read(ranks=8, BATCH_SIZE="128", BATCH_SIZE_PER_GPU="128")
     assert (eight.batch_size, eight.share, eight.parts) == (128, 16, 1)
     assert eight.sources["batch_size"] == "environment: 128 over 8 ranks is 16 each"
+    gpus = Settings.read({"BATCH_SIZE": "128"}, ranks=8, unit="GPUs")
+    assert gpus.sources["batch_size"] == "environment: 128 over 8 GPUs is 16 each"
     one = read(BATCH_SIZE="512", BATCH_SIZE_PER_GPU="128")
     assert (one.batch_size, one.share, one.parts) == (512, 512, 4)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_says_so() -> None:
+    assert read(ranks=3, BATCH_SIZE="128").sources["batch_size"].endswith("128 over 3 ranks is 42 or 43 each")
+
+
+def test_a_variable_that_is_almost_a_knob_is_told() -> None:
+    assert strangers({"EPOCH": "3", "BATCHSIZE": "2", "PATH": "/bin", "EPOCHS": "3", "RANK": "0"}) == [
+        "EPOCH is set, but is no knob; did you mean EPOCHS?",
+        "BATCHSIZE is set, but is no knob; did you mean BATCH_SIZE?",
+    ]
 
 
 def test_a_continued_run_keeps_its_batch_and_rate_on_another_number_of_ranks() -> None:
@@ -201,7 +216,7 @@ def test_no_augmentation_means_no_crop_unless_asked() -> None:
 
 
 def test_several_ranks_that_would_train_apart_are_refused() -> None:
-    assert refused(ranks=2, DISTRIBUTED="false").startswith("DISTRIBUTED: false, but 2 ranks were started")
+    assert refused(ranks=2, DISTRIBUTED="false").startswith("DISTRIBUTED: false, but 2 ranks were given")
     assert not read(DISTRIBUTED="false").distributed
 
 
