@@ -7,13 +7,16 @@ import pytest
 from trainforged.core.hangs import (
     BUSY_LEAST,
     LEAST,
+    GpuUse,
     Rhythm,
     Suspicion,
     Timeout,
+    gpu_use,
     heard,
     patience,
     recalled,
     suspicion,
+    together,
 )
 
 STEADY = Rhythm(last=1000.0, signs=50, longest=2.0)
@@ -57,3 +60,34 @@ def test_one_that_may_be_at_work_is_given_longer() -> None:
 def test_a_rhythm_from_before_the_watch() -> None:
     assert recalled(Rhythm(last=50.0), [7.0, 10.0, 2.0, 4.0]) == Rhythm(last=50.0, signs=4, longest=3.0)
     assert recalled(Rhythm(last=50.0), []) == Rhythm(last=50.0)
+
+
+@pytest.mark.parametrize(
+    ("utilisation", "power", "expected"),
+    [
+        (100, 620.0, GpuUse.WORKS),
+        (35, 300.0, GpuUse.WORKS),
+        (100, 120.0, GpuUse.SPINS),
+        (100, 200.0, GpuUse.UNKNOWN),  # a small model, or a loop that waits
+        (60, 120.0, GpuUse.UNKNOWN),
+        (0, 70.0, GpuUse.RESTS),
+        (None, 70.0, GpuUse.UNKNOWN),
+        (100, None, GpuUse.UNKNOWN),
+    ],
+)
+def test_what_a_gpu_does(utilisation: int | None, power: float | None, expected: GpuUse) -> None:
+    assert gpu_use(utilisation, power, 700.0) is expected
+    assert gpu_use(utilisation, power, None) is GpuUse.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("uses", "expected"),
+    [
+        ([GpuUse.SPINS, GpuUse.WORKS], GpuUse.WORKS),
+        ([GpuUse.SPINS, GpuUse.SPINS], GpuUse.SPINS),
+        ([GpuUse.SPINS, GpuUse.RESTS], GpuUse.UNKNOWN),
+        ([GpuUse.UNKNOWN], GpuUse.UNKNOWN),
+    ],
+)
+def test_what_gpus_do_together(uses: list[GpuUse], expected: GpuUse) -> None:
+    assert together(uses) is expected

@@ -18,6 +18,7 @@ import msgspec
 from tests.core.world import World
 from trainforge.api import Usage
 from trainforged.core import messages as m
+from trainforged.core.hangs import GpuUse
 from trainforged.core.state import State
 from trainforged.daemon.hangs import HangWatch
 from trainforged.execution.observing.stacks import PAGE, UNINTERRUPTIBLE, Look
@@ -50,6 +51,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     ranks: tuple[Doing, ...] = (Doing(),)
     suspended: bool = False
     restart: bool = False
+    gpus: GpuUse = GpuUse.UNKNOWN  # where nobody can say
+    network: float = 0.0  # bytes per second
 
 
 class Told(msgspec.Struct, kw_only=True):
@@ -83,6 +86,7 @@ class Machine:
         self.span = Span(seconds=0.0)
         self.cpu: dict[int, float] = {}
         self.moved = 0.0
+        self.received = 0.0
         self.reported = 0.0
         self.records: list[str] = []
         self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
@@ -117,7 +121,8 @@ class Machine:
 
     def usage(self, job: int) -> Usage:
         used = sum(doing.cpu + doing.children for doing in self.span.ranks)
-        return Usage(cpu=used, memory=0, read=0, written=0, processes=len(self.span.ranks))
+        came = {"received": int(self.received), "sent": 0}
+        return Usage(cpu=used, memory=0, read=0, written=0, processes=len(self.span.ranks), **came)
 
     # ---- living
 
@@ -144,6 +149,7 @@ class Machine:
             attempt_dir=lambda job, attempt: self.folder,
             phase=lambda job, attempt: self.span.phase,
             usage=self.usage,
+            gpus=lambda job: self.span.gpus,
             look=self.look,
             clock=self.clock,
             sleep=self.sleep,
@@ -163,6 +169,7 @@ class Machine:
             for rank, doing in enumerate(span.ranks):
                 self.cpu[rank] = self.cpu.get(rank, 0.0) + TICK * (doing.cpu + doing.children)
                 self.moved += TICK * (doing.io + doing.faults * PAGE)
+            self.received += TICK * span.network
             while span.every is not None and due <= self.now:
                 due += span.every
                 self._sign(watch)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.lives import HOUR, MINUTE, Doing, Machine, Span, Told
-from trainforged.core.hangs import BUSY_LEAST, LEAST
+from trainforged.core.hangs import BUSY_LEAST, LEAST, GpuUse
 
 MB = 1e6
 ALL_REDUCE = "all_reduce (torch/distributed/distributed_c10d.py:2810)"
@@ -34,8 +34,8 @@ def asleep(hours: float) -> Span:
     return Span(seconds=hours * HOUR, suspended=True)
 
 
-def together(seconds: float, *ranks: Doing) -> Span:
-    return Span(seconds=seconds, ranks=ranks)
+def together(seconds: float, *ranks: Doing, gpus: GpuUse = GpuUse.UNKNOWN) -> Span:
+    return Span(seconds=seconds, ranks=ranks, gpus=gpus)
 
 
 def life(machine: Machine, *spans: Span) -> Told:
@@ -189,6 +189,21 @@ HEALTHY: dict[str, list[Span]] = {
         steps(),
     ],
     "the daemon is restarted after the machine slept": [steps(), asleep(12), steps(every=60, restart=True)],
+    "waits in one call for hours of work on its GPU": [
+        steps(),
+        one(50 * MINUTE, at("synchronize (torch/cuda/__init__.py:985)", cpu=1.0), gpus=GpuUse.WORKS),
+        steps(),
+    ],
+    "one rank's GPU evaluates, the others wait for it": [
+        steps(ranks=2),
+        together(50 * MINUTE, at("synchronize (torch/cuda/__init__.py:985)"), AT_BARRIER, gpus=GpuUse.WORKS),
+        steps(ranks=2),
+    ],
+    "a download into memory that needs no processor": [
+        steps(),
+        one(45 * MINUTE, at("recv_into (ssl.py:1100)", cpu=0.01), network=MB),
+        steps(),
+    ],
     "exports its model in one call, and ends": [steps(), one(50 * MINUTE, at("export (onnx.py:5)", cpu=1.0))],
 }
 
@@ -199,6 +214,15 @@ SHARD = "read (data.py:30)"
 HANGS: dict[str, list[Span]] = {
     "a collective is deadlocked, idle": [steps(ranks=2), together(DAY, WAITS_IDLE, WAITS_IDLE)],
     "a collective is deadlocked, spinning": [steps(ranks=4), together(DAY, *[WAITS_SPINNING] * 4)],
+    "a collective is deadlocked on the GPUs": [
+        steps(ranks=2, gpus=GpuUse.WORKS),
+        together(DAY, WAITS_SPINNING, AT_BARRIER, gpus=GpuUse.SPINS),
+    ],
+    "a kernel computes for ever": [
+        steps(gpus=GpuUse.WORKS),
+        one(DAY, at("synchronize (torch/cuda/__init__.py:985)", cpu=1.0), gpus=GpuUse.WORKS),
+    ],
+    "a server sends one byte now and then": [steps(), one(DAY, at("recv_into (ssl.py:1100)"), network=50.0)],
     "a collective spins out of sight, where its result is read": [
         steps(ranks=2),
         together(DAY, *[at("train (train.py:57)", cpu=1.0)] * 2),
@@ -277,9 +301,10 @@ def test_a_hang_is_found_with_its_stacks(tmp_path: Path, name: str) -> None:
         ([at("train (train.py:57)", cpu=1.0)] * 2, BUSY_LEAST),
     ],
 )
-def test_how_soon(tmp_path: Path, doing: list[Doing], within: float) -> None:
+@pytest.mark.parametrize("gpus", [GpuUse.UNKNOWN, GpuUse.RESTS, GpuUse.SPINS])
+def test_how_soon(tmp_path: Path, doing: list[Doing], within: float, gpus: GpuUse) -> None:
     """Ranks that wait for each other, in ten minutes; one that may compute is given an hour."""
-    told = life(Machine(tmp_path), steps(ranks=2), together(DAY, *doing))
+    told = life(Machine(tmp_path), steps(ranks=2), together(DAY, *doing, gpus=gpus))
     assert told.after is not None
     assert within <= told.after <= within + 10 * MINUTE
 
@@ -289,6 +314,23 @@ def test_who_never_had_a_rhythm_is_only_warned_about(tmp_path: Path) -> None:
     assert told.hang is None
     (said,) = told.warnings
     assert said.endswith("writes nothing and uses no processor: it may hang")
+
+
+SPINS_FROM_THE_START = together(DAY, WAITS_SPINNING, WAITS_SPINNING, gpus=GpuUse.SPINS)
+
+
+def test_whose_gpus_only_spin_is_warned_about_though_it_looks_busy(tmp_path: Path) -> None:
+    told = life(Machine(tmp_path), SPINS_FROM_THE_START)
+    assert told.hang is None
+    (said,) = told.warnings
+    assert "writes nothing and its GPUs have run for 10 min at the power of idle ones" in said
+
+
+@pytest.mark.parametrize("use", [GpuUse.WORKS, GpuUse.RESTS, GpuUse.UNKNOWN])
+def test_whose_gpus_do_anything_else_is_not(tmp_path: Path, use: GpuUse) -> None:
+    spells = [span for _ in range(9) for span in (
+        one(8 * MINUTE, Doing(), gpus=GpuUse.SPINS), one(MINUTE, Doing(), gpus=use))]  # fmt: skip
+    assert life(Machine(tmp_path), *spells, one(DAY / 4, Doing(), gpus=use)).warnings == []
 
 
 def test_who_works_is_not_even_warned_about(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ A duration in `recovery.hang_timeout` is taken as written. `auto` suspects an at
 for three times its longest gap so far, ten minutes at least, unless it announced a phase without steps; one
 whose rhythm is not known yet, since it has reported less than three times, is only warned about. A
 suspicion is not yet a verdict: what the ranks do is looked at first, and one that stands still but may be at
-work (it computes in one long call, or waits for a disk) is given longer.
+work (it computes in one long call, its GPUs do, it waits for a disk) is given longer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,41 @@ class Suspicion(StrEnum):
     WARN = "warn"  # say so, and leave it
     LOOK = "look"  # it hangs, if the ranks stand still too
     HANGS = "hangs"  # its user said so
+
+
+class GpuUse(StrEnum):
+    """What the GPUs of an attempt do, all together."""
+
+    UNKNOWN = "unknown"
+    RESTS = "rests"
+    SPINS = "spins"  # kernels run, and do next to nothing: one that waits for another GPU, as a rule
+    WORKS = "works"
+
+
+SPINNING = 95  # per cent of the time in which some kernel runs
+WORK = 1 / 3  # of the power limit; one that computes takes more
+SPIN = 1 / 4  # of the power limit; one that only runs a waiting loop takes less
+
+
+def gpu_use(utilisation: int | None, power: float | None, limit: float | None) -> GpuUse:
+    """Of one GPU. Its utilisation does not tell: that is the time in which any kernel runs, and a collective
+    that waits for ever is one. Its power does: a GPU at "100 %" that hangs in NCCL takes hardly more than an
+    idle one (NVIDIA/nccl#968). Between the two bounds nothing is said."""
+    if utilisation is None or power is None or not limit:
+        return GpuUse.UNKNOWN
+    share = power / limit
+    if share > WORK:
+        return GpuUse.WORKS
+    if utilisation >= SPINNING:
+        return GpuUse.SPINS if share < SPIN else GpuUse.UNKNOWN
+    return GpuUse.UNKNOWN if utilisation else GpuUse.RESTS
+
+
+def together(uses: Sequence[GpuUse]) -> GpuUse:
+    """Of all GPUs of an attempt: one that works speaks for all; else they must be of one kind."""
+    if GpuUse.WORKS in uses:
+        return GpuUse.WORKS
+    return uses[0] if len(set(uses)) == 1 else GpuUse.UNKNOWN
 
 
 class Rhythm(msgspec.Struct, frozen=True, kw_only=True):

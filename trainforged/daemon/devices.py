@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from trainforge.api import GpuList, GpuView
 from trainforged.config import Devices as Settings
 from trainforged.core import messages as m
+from trainforged.core.hangs import GpuUse, gpu_use, together
 from trainforged.core.state import State
 from trainforged.daemon.engine import Engine
 from trainforged.devices.clear import gpus_clear, unexplained
@@ -83,6 +84,14 @@ class DeviceWatch:
     async def clear(self, gpus: Sequence[str]) -> dict[str, str]:
         """Wait until the GPUs are free again; those that are not, with the reason."""
         return await gpus_clear(gpus, self.feed.updates(), self._expected)
+
+    def use(self, job: int) -> GpuUse:
+        """What the GPUs of the job do, as far as their figures tell; those of made-up ones tell nothing."""
+        leased = self._leased()
+        samples = [s for s in self.feed.latest if s.uuid in leased and leased[s.uuid].job == job]
+        if self.inventory.simulated or not samples or any(sample.stale for sample in samples):
+            return GpuUse.UNKNOWN
+        return together([gpu_use(s.utilisation, s.power, s.power_limit) for s in samples])
 
     # ---- what the core is told
 

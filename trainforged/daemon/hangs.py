@@ -1,9 +1,10 @@
 """Attempts that stand still: watched by monotonic time, looked at closely, and told to the core.
 
 What counts as a sign is a report, a checkpoint, a phase begun or ended. A silent attempt that has never
-had a rhythm is only warned about, and only when its output is silent too and it uses no processor. Before an
-attempt is stopped, the stacks of its ranks are kept in `attempts/<n>/stacks.txt`. A suspended machine costs
-nothing: monotonic time stands still meanwhile. A rhythm from before this daemon is read from the records.
+had a rhythm is only warned about, and only when its output is silent too and it uses no processor, or its
+GPUs only spin. Before an attempt is stopped, the stacks of its ranks are kept in `attempts/<n>/stacks.txt`.
+A suspended machine costs nothing: monotonic time stands still meanwhile. A rhythm from before this daemon is
+read from the records.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import msgspec
 from trainforge.api import Usage
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.core.hangs import Rhythm, Suspicion, Timeout, heard, patience, recalled, suspicion
+from trainforged.core.hangs import (
+    LEAST,
+    GpuUse,
+    Rhythm,
+    Suspicion,
+    Timeout,
+    heard,
+    patience,
+    recalled,
+    suspicion,
+)
 from trainforged.core.state import State
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.observing import stacks
@@ -53,6 +64,13 @@ class Stood(msgspec.Struct, frozen=True):
     again: float
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """What goes on while its ranks stand still: on its GPUs, and the bytes that its connections carried."""
+
+    gpus: GpuUse
+    carried: int | None
+
+
 def look_at_ranks(folder: Path) -> stacks.Look | None:
     """Of the attempt with this folder; None where it is not known whose it is. Blocks."""
     token = AttemptFolder(folder).token()
@@ -60,7 +78,8 @@ def look_at_ranks(folder: Path) -> stacks.Look | None:
 
 
 class HangWatch:
-    """`phase` gives the phase that an attempt has announced, `usage` what a job uses. On the event loop."""
+    """`phase` gives the phase that an attempt has announced, `usage` what a job uses, `gpus` what its GPUs
+    do. On the event loop."""
 
     def __init__(
         self,
@@ -68,6 +87,7 @@ class HangWatch:
         attempt_dir: Callable[[int, int], Path],
         phase: Callable[[int, int], str | None],
         usage: Callable[[int], Usage | None],
+        gpus: Callable[[int], GpuUse],
         look: Callable[[Path], stacks.Look | None] = look_at_ranks,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -76,12 +96,14 @@ class HangWatch:
         self._attempt_dir = attempt_dir
         self._phase = phase
         self._usage = usage
+        self._gpus = gpus
         self._look = look
         self._clock = clock
         self._sleep = sleep
         self._rhythms: dict[Key, Rhythm] = {}
         self._recalled: set[Key] = set()
         self._warned: set[Key] = set()
+        self._spinning: dict[Key, float] = {}  # since when its GPUs only spin
         self._stood: dict[Key, Stood] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
 
@@ -91,6 +113,7 @@ class HangWatch:
         known = self._rhythms.get(key, Rhythm(last=self._clock()))
         self._rhythms[key] = heard(known, self._clock(), signs)
         self._warned.discard(key)
+        self._spinning.pop(key, None)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -118,6 +141,7 @@ class HangWatch:
         self._stood.pop(key, None)
         self._recalled.discard(key)
         self._warned.discard(key)
+        self._spinning.pop(key, None)
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
 
@@ -158,13 +182,25 @@ class HangWatch:
             self._rhythms[key] = recalled(Rhythm(last=known.last), times)
 
     def _warn(self, key: Key) -> None:
-        usage = self._usage(key[0])
-        if usage is None or usage.cpu > IDLE or self._wrote_lately(key):
+        if (why := self._why_warn(key)) is None or self._wrote_lately(key):
             return
         self._warned.add(key)
-        silent = f"has reported nothing for {self._silence(key)}"
-        words = f"{silent}, writes nothing and uses no processor: it may hang"
+        words = f"has reported nothing for {self._silence(key)}, writes nothing and {why}: it may hang"
         self._core.tell(m.Noted(time=time.time(), job=key[0], type="hang_suspected", message=words))
+
+    def _why_warn(self, key: Key) -> str | None:
+        """A collective that waits for ever keeps processors and GPUs busy: what GPUs take tells it apart."""
+        if self._spins_for(key) >= LEAST:
+            return f"its GPUs have run for {LEAST / 60:.0f} min at the power of idle ones, as in a collective"
+        usage = self._usage(key[0])
+        return "uses no processor" if usage is not None and usage.cpu <= IDLE else None
+
+    def _spins_for(self, key: Key) -> float:
+        """Seconds for which its GPUs have done nothing but spin, as far as they were asked."""
+        if self._gpus(key[0]) is not GpuUse.SPINS:
+            self._spinning.pop(key, None)
+            return 0.0
+        return self._clock() - self._spinning.setdefault(key, self._clock())
 
     def _wrote_lately(self, key: Key) -> bool:
         try:
@@ -177,6 +213,7 @@ class HangWatch:
         """It is a hang only if the ranks stand still between two looks; if they may be at work all the
         same, only once they have stood still for long."""
         rhythm = self._rhythms[key]
+        before = self._elsewhere(key)
         first = await self._look_once(key)
         await self._sleep(BETWEEN_LOOKS)
         last = await self._look_once(key)
@@ -187,10 +224,17 @@ class HangWatch:
         if first is None or since is None or last is None or not _still(last, first, since):
             held = last is not None and last.stopped
             self._begin_anew(key, rhythm, lengthen=not held)
-        elif last.may_work_since(first) and self._clock() - rhythm.last < patience(rhythm, busy=True):
+        elif (
+            last.may_work_since(first) or _works(before, self._elsewhere(key), last.time - first.time)
+        ) and self._clock() - rhythm.last < patience(rhythm, busy=True):
             self._stood[key] = Stood(rhythm, since, self._clock() + REST)
         else:
             await self._tell(key, rhythm, last)
+
+    def _elsewhere(self, key: Key) -> Elsewhere:
+        usage = self._usage(key[0])
+        carried = None if usage is None or usage.received is None else usage.received + (usage.sent or 0)
+        return Elsewhere(self._gpus(key[0]), carried)
 
     async def _look_and_tell(self, key: Key) -> None:
         """Of one whose user said how long a silence is a hang."""
@@ -216,6 +260,15 @@ class HangWatch:
     def _silence(self, key: Key) -> str:
         seconds = self._clock() - self._rhythms[key].last
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _works(before: Elsewhere, after: Elsewhere, seconds: float) -> bool:
+    """Its GPUs compute, or it sends and receives more than what watches over connections does."""
+    if GpuUse.WORKS in (before.gpus, after.gpus):
+        return True
+    if before.carried is None or after.carried is None:
+        return False
+    return after.carried - before.carried > max(stacks.LEAST_MOVED, stacks.MOVED * seconds)
 
 
 def _still(last: stacks.Look, *before: stacks.Look) -> bool:

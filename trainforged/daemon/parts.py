@@ -106,6 +106,7 @@ class Parts:
             self._attempt_dir,
             phase=partial(_phase, reader),
             usage=self.supervisor.usage,
+            gpus=lambda job: self.devices.use(job),
         )
         self.devices = DeviceWatch(
             inventory, self.engine, self.live, settings.now.devices, self.supervisor.processes
