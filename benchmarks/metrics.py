@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks import timing
 from benchmarks.figures import Bound, Figure
 from benchmarks.scene import Scene
-from trainforged.storage.ingestion import Place, Reading
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.following.records import LiveAttempt, RecordReader
+from trainforged.storage.metrics.ingestion import Place, Reading
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import Report
-from trainforged.storage.records import LiveAttempt, RecordReader
 
 RATE = 10_000  # samples a second
 EVERY = 0.5  # seconds between two reads, as in the daemon

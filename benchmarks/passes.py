@@ -15,7 +15,7 @@ from trainforge.spec import Recovery, Resources, Schedule
 from trainforged.core import messages as m
 from trainforged.core.machine import decide, next_wakeup
 from trainforged.core.state import State
-from trainforged.storage.jobs import JobStore, Remembered
+from trainforged.storage.jobs.store import JobStore, Remembered
 
 TOGETHER = 100
 LATER = 1e6  # seconds from now

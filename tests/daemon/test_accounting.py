@@ -32,7 +32,7 @@ from trainforged.daemon.engine import Engine
 from trainforged.daemon.views import moment
 from trainforged.devices.history import History
 from trainforged.storage.accounts import HOUR, AccountStore
-from trainforged.storage.jobs import JobStore
+from trainforged.storage.jobs.store import JobStore
 
 T0 = 1_000_000 * 3600.0  # the beginning of an hour
 GIB = 2**30

@@ -18,7 +18,7 @@ from trainforged.core.state import State
 from trainforged.daemon import engine as engine_module
 from trainforged.daemon.clock import ClockSteps
 from trainforged.daemon.engine import Engine
-from trainforged.storage.jobs import JobStore, Submission
+from trainforged.storage.jobs.store import JobStore, Submission
 
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 HOUR = 3600.0

@@ -39,7 +39,7 @@ from trainforged.daemon.notices.letters import KINDS, Letter, Way, letters, noti
 from trainforged.daemon.notices.outbox import MOST_LETTERS, Outbox
 from trainforged.daemon.notices.watch import NoticeWatch
 from trainforged.execution.processes import read_proc
-from trainforged.storage.jobs import JobStore
+from trainforged.storage.jobs.store import JobStore
 
 until = functools.partial(support.until, seconds=60.0)
 NOW = datetime.datetime(2026, 11, 27, 22, tzinfo=datetime.UTC)

@@ -14,7 +14,7 @@ import pytest
 from trainforge.spec import JobSpec, Project, Training
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.storage.jobs import JobStore, Submission
+from trainforged.storage.jobs.store import JobStore, Submission
 
 NOW = 1_800_000_000.0
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.shell.storing import NOW
-from trainforged.storage.blocks import BLOCKS
 from trainforged.storage.database import Database
-from trainforged.storage.history import DAY, KEPT, HistoryStore, KeptSpan, News, SeenGpu
-from trainforged.storage.history_schema import HISTORY
-from trainforged.storage.ingestion import Place, Reading
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.metrics.blocks import BLOCKS
+from trainforged.storage.metrics.history import DAY, KEPT, HistoryStore, KeptSpan, News, SeenGpu
+from trainforged.storage.metrics.history_schema import HISTORY
+from trainforged.storage.metrics.ingestion import Place, Reading
+from trainforged.storage.metrics.schema import METRICS
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.opening import Schema
 from trainforged.storage.recordlines import Report
-from trainforged.storage.schema import METRICS
 
 GPU = SeenGpu(uuid="GPU-a", index=0, name="Fast", memory_total=100)
 T = int(NOW)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.shell.storing import NOW
 from trainforge.api import Series
 from trainforged.storage.errors import StorageTooNew
-from trainforged.storage.ingestion import Place, Reading
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.metrics.ingestion import Place, Reading
+from trainforged.storage.metrics.series import FEWEST_POINTS
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import Report
-from trainforged.storage.series import FEWEST_POINTS
 
 NAN, INF = float("nan"), float("inf")
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.shell.storing import NOW
 from trainforge.api import Series
-from trainforged.storage.blocks import BLOCK
-from trainforged.storage.ingestion import Place, Reading
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.metrics.blocks import BLOCK
+from trainforged.storage.metrics.ingestion import Place, Reading
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import Report
 
 

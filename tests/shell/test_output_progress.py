@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tests.shell.event_writer import EventWriter
 from tests.shell.test_records import Job, line
 from trainforge.api import Progress
-from trainforged.storage import outputprogress
-from trainforged.storage.metrics import MetricStore
-from trainforged.storage.outputlines import LONGEST_LINE, latest, read
-from trainforged.storage.outputprogress import WINDOW, OutputFollower
+from trainforged.storage.following import outputprogress
+from trainforged.storage.following.outputlines import LONGEST_LINE, latest, read
+from trainforged.storage.following.outputprogress import WINDOW, OutputFollower
+from trainforged.storage.following.records import RecordReader
+from trainforged.storage.following.tensorboard import EventFollower
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import Report
-from trainforged.storage.records import RecordReader
-from trainforged.storage.tensorboard import EventFollower
 
 BAR = " 45%|████▌     | 450/1000 [00:10<00:12, 43.2it/s, loss=1.2]"
 

@@ -18,11 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shell.storing import NOW, wait_until
-from trainforged.storage import records
 from trainforged.storage.errors import StorageDamaged
-from trainforged.storage.ingestion import Place
-from trainforged.storage.metrics import MetricStore
-from trainforged.storage.recordfiles import split
+from trainforged.storage.following import records
+from trainforged.storage.following.recordfiles import split
+from trainforged.storage.following.records import (
+    LiveAttempt,
+    RecordReader,
+    attempts_below,
+    read_everything,
+    times_of_signs,
+)
+from trainforged.storage.metrics.ingestion import Place
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import (
     LONGEST_LINE,
     Checkpoint,
@@ -32,13 +39,6 @@ from trainforged.storage.recordlines import (
     Rubbish,
     Stopping,
     parse,
-)
-from trainforged.storage.records import (
-    LiveAttempt,
-    RecordReader,
-    attempts_below,
-    read_everything,
-    times_of_signs,
 )
 
 
@@ -394,8 +394,8 @@ def test_what_could_not_be_stored_is_read_again(
 _GATHER_FOREVER = """
 import sys
 from pathlib import Path
-from trainforged.storage.metrics import MetricStore
-from trainforged.storage.records import LiveAttempt, RecordReader
+from trainforged.storage.metrics.store import MetricStore
+from trainforged.storage.following.records import LiveAttempt, RecordReader
 state = Path(sys.argv[1])
 reader = RecordReader(MetricStore(state / "metrics.db").open())
 live = LiveAttempt(1, 1, state / "jobs" / "1" / "attempts" / "1")

@@ -14,9 +14,9 @@ from trainforged.core import messages as m
 from trainforged.storage import looking, secondcopy
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged
-from trainforged.storage.jobs import JobStore, Truth
+from trainforged.storage.jobs.schema import JOBS
+from trainforged.storage.jobs.store import JobStore, Truth
 from trainforged.storage.looking import Looks
-from trainforged.storage.schema import JOBS
 
 NOTHING = Truth(jobs={}, leases={}, devices={})
 

@@ -19,7 +19,7 @@ from trainforge.api import Git
 from trainforge.spec import Environment, JobSpec, Project, Resources, Schedule, Training
 from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
-from trainforged.storage.jobs import DuplicateRequest, JobStore
+from trainforged.storage.jobs.store import DuplicateRequest, JobStore
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ _COMMIT_FOREVER = """
 import sys
 from pathlib import Path
 from tests.shell.storing import a_job, add, happened
-from trainforged.storage.jobs import JobStore
+from trainforged.storage.jobs.store import JobStore
 store = JobStore(Path(sys.argv[1])).open()
 number = store.load().next_id
 while True:

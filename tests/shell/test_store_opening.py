@@ -13,7 +13,13 @@ import pytest
 from tests.shell.storing import a_job, add, happened, run_with_own_mounts
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StateDirBusy, StateDirRefused, translated
-from trainforged.storage.jobs import JobStore, StorageBroken, StorageDamaged, StorageFull, StorageTooNew
+from trainforged.storage.jobs.store import (
+    JobStore,
+    StorageBroken,
+    StorageDamaged,
+    StorageFull,
+    StorageTooNew,
+)
 from trainforged.storage.opening import Schema
 from trainforged.storage.statedir import (
     file_system_type,
@@ -220,7 +226,7 @@ _FULL_DISK = """
 import os
 from pathlib import Path
 from tests.shell.storing import a_job, add, happened
-from trainforged.storage.jobs import JobStore, StorageBroken, StorageFull
+from trainforged.storage.jobs.store import JobStore, StorageBroken, StorageFull
 folder = Path(os.environ["FOLDER"])
 store = JobStore(folder / "trainforge.db").open()
 add(store, a_job(1))
@@ -255,7 +261,7 @@ _READ_ONLY = """
 import os, subprocess
 from pathlib import Path
 from tests.shell.storing import a_job, add
-from trainforged.storage.jobs import JobStore, StorageBroken
+from trainforged.storage.jobs.store import JobStore, StorageBroken
 folder = Path(os.environ["FOLDER"])
 store = JobStore(folder / "trainforge.db").open()
 add(store, a_job(1))
@@ -284,7 +290,7 @@ _IO_ERROR = """
 import resource, sys
 from pathlib import Path
 from tests.shell.storing import a_job, add
-from trainforged.storage.jobs import JobStore, StorageBroken
+from trainforged.storage.jobs.store import JobStore, StorageBroken
 store = JobStore(Path(sys.argv[1])).open()
 number = 1
 try:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from tests.shell.event_writer import EventWriter, event, frame, masked, number, simple, text, varint
 from tests.shell.test_records import line
 from trainforge import protocol
-from trainforged.storage import tfrecords
-from trainforged.storage.eventfolders import DEEPEST, MOST_FILES, search
-from trainforged.storage.metrics import MetricStore
-from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
-from trainforged.storage.tensorboard import MOST_NAMES, EventFollower
-from trainforged.storage.tfevents import Scalar, TensorBoardEvent, parse
+from trainforged.storage.following import tfrecords
+from trainforged.storage.following.eventfolders import DEEPEST, MOST_FILES, search
+from trainforged.storage.following.records import Gathered, LiveAttempt, RecordReader, read_everything
+from trainforged.storage.following.tensorboard import MOST_NAMES, EventFollower
+from trainforged.storage.following.tfevents import Scalar, TensorBoardEvent, parse
+from trainforged.storage.metrics.store import MetricStore
 
 
 class Scene:

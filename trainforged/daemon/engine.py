@@ -23,7 +23,7 @@ from trainforged.core.machine import decide, next_wakeup, outstanding
 from trainforged.core.state import State
 from trainforged.daemon.clock import ClockSteps, boot_time
 from trainforged.storage.errors import StorageError, StorageFull
-from trainforged.storage.jobs import Submission
+from trainforged.storage.jobs.store import Submission
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -35,7 +35,7 @@ from trainforged.core.hangs import (
 from trainforged.core.state import State
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.observing import stacks
-from trainforged.storage.records import times_of_signs
+from trainforged.storage.following.records import times_of_signs
 
 log = logging.getLogger(__name__)
 

@@ -37,9 +37,9 @@ from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files.store import Files
 from trainforged.storage.errors import StorageError, StorageFull
-from trainforged.storage.jobs import JobStore
-from trainforged.storage.metrics import MetricStore
-from trainforged.storage.records import RecordReader
+from trainforged.storage.following.records import RecordReader
+from trainforged.storage.jobs.store import JobStore
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.errors import ApiProblem
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from trainforged.daemon.housekeeping import job_folders
 from trainforged.daemon.options import Settings
 from trainforged.daemon.reserve import Reserve
 from trainforged.storage.accounts import AccountStore
-from trainforged.storage.jobs import JobStore
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.jobs.store import JobStore
+from trainforged.storage.metrics.store import MetricStore
 
 log = logging.getLogger("trainforged")
 

@@ -43,8 +43,8 @@ from trainforged.execution.files.store import Files
 from trainforged.execution.starting import groups, library, systemd
 from trainforged.execution.supervisor import Supervisor
 from trainforged.storage.errors import StorageError
-from trainforged.storage.records import RecordReader
-from trainforged.storage.tensorboard import EventFollower
+from trainforged.storage.following.records import RecordReader
+from trainforged.storage.following.tensorboard import EventFollower
 from trainforged.web.door import Door
 from trainforged.web.live import Live
 

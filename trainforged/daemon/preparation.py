@@ -27,7 +27,7 @@ from trainforged.execution.files.store import Files
 from trainforged.execution.launch import CannotStart, Launch
 from trainforged.execution.starting.host import Setting, launch
 from trainforged.execution.starting.ports import free_port
-from trainforged.storage.jobs import JobStore, Submission
+from trainforged.storage.jobs.store import JobStore, Submission
 
 
 class Preparation:

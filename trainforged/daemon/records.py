@@ -15,11 +15,11 @@ from trainforge.api import JobProgress, Progress, Usage
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageDamaged, StorageError
-from trainforged.storage.ingestion import Note
-from trainforged.storage.outputprogress import OutputFollower
+from trainforged.storage.following.outputprogress import OutputFollower
+from trainforged.storage.following.records import Gathered, LiveAttempt, RecordReader, read_everything
+from trainforged.storage.following.tensorboard import EventFollower
+from trainforged.storage.metrics.ingestion import Note
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Resumed
-from trainforged.storage.records import Gathered, LiveAttempt, RecordReader, read_everything
-from trainforged.storage.tensorboard import EventFollower
 from trainforged.web.live import Live
 
 log = logging.getLogger(__name__)

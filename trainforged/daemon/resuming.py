@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainforge.in_job.manifests import best_whole, find_checkpoints, newest_whole
 from trainforged.execution.launch import CannotStart
-from trainforged.storage.jobs import Submission
+from trainforged.storage.jobs.store import Submission
 
 
 def resume_point(jobs_dir: Path, job: int, submission: Submission) -> str | None:

@@ -51,8 +51,8 @@ from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.files.store import Files
-from trainforged.storage.jobs import JobStore
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.jobs.store import JobStore
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live

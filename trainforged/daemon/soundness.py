@@ -16,8 +16,8 @@ from pathlib import Path
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageError
-from trainforged.storage.jobs import JobStore, Truth
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.jobs.store import JobStore, Truth
+from trainforged.storage.metrics.store import MetricStore
 
 log = logging.getLogger(__name__)
 

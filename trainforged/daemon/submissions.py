@@ -27,7 +27,7 @@ from trainforged.daemon import resuming
 from trainforged.daemon.engine import Engine
 from trainforged.execution.files.manifest import check_manifest
 from trainforged.execution.files.store import Files
-from trainforged.storage.jobs import JobStore, Submission
+from trainforged.storage.jobs.store import JobStore, Submission
 from trainforged.web.errors import ApiProblem
 
 Accept = Coroutine[Any, Any, tuple[int, ...]]

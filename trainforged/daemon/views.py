@@ -15,7 +15,7 @@ from trainforged.core import explain, scheduler
 from trainforged.core import messages as m
 from trainforged.core.causes import account, first_failure, tail
 from trainforged.core.state import State
-from trainforged.storage.jobs import Submission
+from trainforged.storage.jobs.store import Submission
 
 
 def moment(seconds: float) -> datetime.datetime:

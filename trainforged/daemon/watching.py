@@ -20,7 +20,7 @@ from trainforged.devices.feed import Feed
 from trainforged.devices.inventory import Sample
 from trainforged.devices.observe import EXCLUDED
 from trainforged.storage.errors import StorageError
-from trainforged.storage.history import Figures, HistoryStore, KeptSpan, Kind, News, SeenGpu
+from trainforged.storage.metrics.history import Figures, HistoryStore, KeptSpan, Kind, News, SeenGpu
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ import msgspec
 from trainforged.core import messages as m
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
+from trainforged.storage.jobs.submission import Submission
+from trainforged.storage.jobs.writing import Rows, write
 from trainforged.storage.opening import connected, first_flaw
-from trainforged.storage.submission import Submission
-from trainforged.storage.writing import Rows, write
 
 log = logging.getLogger(__name__)
 

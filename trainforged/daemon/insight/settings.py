@@ -10,7 +10,7 @@ import msgspec
 from trainforge.api import FileEntry
 from trainforge.api.page import ComparedSetting, Difference
 from trainforge.spec import JobSpec
-from trainforged.storage.jobs import Submission
+from trainforged.storage.jobs.store import Submission
 
 MOST_ROWS = 500
 SHORT_HASH = 12  # characters

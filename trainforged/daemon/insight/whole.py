@@ -30,9 +30,9 @@ from trainforged.daemon.views import moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files.store import Files
-from trainforged.storage.history import DAY, KEPT
-from trainforged.storage.jobs import JobStore, Submission
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.jobs.store import JobStore, Submission
+from trainforged.storage.metrics.history import DAY, KEPT
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.insight import LineFilter
 

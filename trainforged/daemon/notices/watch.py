@@ -26,7 +26,7 @@ from trainforged.daemon.notices.delivery import NotDelivered, deliver
 from trainforged.daemon.notices.letters import KINDS, Letter, Way, letters, notice, ways
 from trainforged.daemon.notices.outbox import MOST_LETTERS, Outbox
 from trainforged.storage.errors import StorageBroken, StorageError
-from trainforged.storage.jobs import JobStore
+from trainforged.storage.jobs.store import JobStore
 from trainforged.web.errors import ApiProblem
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from trainforged.storage.ingestion import Place, Reading
-from trainforged.storage.outputlines import latest
+from trainforged.storage.following.outputlines import latest
+from trainforged.storage.following.records import LiveAttempt, RecordReader
+from trainforged.storage.metrics.ingestion import Place, Reading
 from trainforged.storage.recordlines import Report
-from trainforged.storage.records import LiveAttempt, RecordReader
 
 WINDOW = 16 * 1024  # bytes at the end that are looked at
 EVERY = 2.0  # seconds between two looks

@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from trainforge.api import Progress
-from trainforged.storage.ingestion import Note, Place, Reading
-from trainforged.storage.metrics import MetricStore
+from trainforged.storage.following.recordfiles import LEAST, Chunk, RecordsFile, files_in, read_chunk
+from trainforged.storage.metrics.ingestion import Note, Place, Reading
+from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.progress import Source, Tracked, advance, shown
-from trainforged.storage.recordfiles import LEAST, Chunk, RecordsFile, files_in, read_chunk
 from trainforged.storage.recordlines import Phase, Record, Report, Rubbish, parse
 
 BYTES_AT_ONCE = 2 * 2**20  # in one `gather`

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from trainforged.storage import eventruns
-from trainforged.storage.eventfolders import EventFile, Identity, open_file, search
-from trainforged.storage.ingestion import Place, Reading
+from trainforged.storage.following import eventruns
+from trainforged.storage.following.eventfolders import EventFile, Identity, open_file, search
+from trainforged.storage.following.records import Gathered, LiveAttempt, RecordReader
+from trainforged.storage.following.tfevents import TensorBoardEvent, parse
+from trainforged.storage.following.tfrecords import Frame, read_frames
+from trainforged.storage.metrics.ingestion import Place, Reading
 from trainforged.storage.progress import Tracked
 from trainforged.storage.recordlines import Report
-from trainforged.storage.records import Gathered, LiveAttempt, RecordReader
-from trainforged.storage.tfevents import TensorBoardEvent, parse
-from trainforged.storage.tfrecords import Frame, read_frames
 
 BYTES_AT_ONCE = 256 * 1024  # read in one `gather`
 DRAINED_AT_ONCE = 8 * 2**20  # read of an attempt when it has ended; the rest later

@@ -17,7 +17,6 @@ import msgspec
 from trainforge.api import EventView
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.storage import reading
 from trainforged.storage.database import Database
 from trainforged.storage.errors import (
     DuplicateRequest,
@@ -27,13 +26,14 @@ from trainforged.storage.errors import (
     StorageFull,
     StorageTooNew,
 )
+from trainforged.storage.jobs import reading
+from trainforged.storage.jobs.reading import JobRow, Page, Remembered
+from trainforged.storage.jobs.schema import JOBS
+from trainforged.storage.jobs.submission import Submission, Summary
+from trainforged.storage.jobs.writing import Rows, write
 from trainforged.storage.looking import Looks
 from trainforged.storage.opening import connected, remedy
-from trainforged.storage.reading import JobRow, Page, Remembered
-from trainforged.storage.schema import JOBS
 from trainforged.storage.secondcopy import Commit, SecondCopy
-from trainforged.storage.submission import Submission, Summary
-from trainforged.storage.writing import Rows, write
 
 __all__ = [
     "DuplicateRequest",

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from trainforged.storage import blocks
-from trainforged.storage.blocks import BLOCK
+from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics.blocks import BLOCK
 from trainforged.storage.progress import Tracked
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Report, Resumed, Stopping
 

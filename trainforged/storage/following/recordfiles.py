@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from trainforged.storage.ingestion import Place
+from trainforged.storage.metrics.ingestion import Place
 from trainforged.storage.recordlines import LONGEST_LINE, Rubbish
 
 LEAST = LONGEST_LINE + 1  # bytes to read at least: with fewer a long line could not be told

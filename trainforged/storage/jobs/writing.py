@@ -14,7 +14,7 @@ import msgspec
 
 from trainforged.core import messages as m
 from trainforged.storage.errors import DuplicateRequest
-from trainforged.storage.submission import Submission
+from trainforged.storage.jobs.submission import Submission
 
 _encoder = msgspec.json.Encoder()
 

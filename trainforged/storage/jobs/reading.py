@@ -13,7 +13,7 @@ import msgspec
 from trainforge.api import EventView
 from trainforge.states import ENDED, JobState
 from trainforged.core import messages as m
-from trainforged.storage.submission import Submission, Summary
+from trainforged.storage.jobs.submission import Submission, Summary
 
 _job = msgspec.json.Decoder(m.Job)
 _attempt = msgspec.json.Decoder(m.Attempt)

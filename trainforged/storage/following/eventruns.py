@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from trainforge import protocol
-from trainforged.storage.eventfolders import EventFile
+from trainforged.storage.following.eventfolders import EventFile
 
 LONGEST_ENVIRON = 1 << 20
 

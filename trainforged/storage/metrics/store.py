@@ -18,16 +18,16 @@ from typing import Self
 import msgspec
 
 from trainforge.api import Series, Value
-from trainforged.storage import blocks
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
-from trainforged.storage.history import HistoryStore
-from trainforged.storage.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.looking import Looks
+from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics.history import HistoryStore
+from trainforged.storage.metrics.ingestion import Ingestion, Note, Place, Reading
+from trainforged.storage.metrics.schema import METRICS
+from trainforged.storage.metrics.series import Key, Reader, Segment, Start, shown
 from trainforged.storage.opening import set_aside
 from trainforged.storage.progress import Tracked
-from trainforged.storage.schema import METRICS
-from trainforged.storage.series import Key, Reader, Segment, Start, shown
 
 __all__ = ["MetricStore", "Note", "Place", "Reading"]
 

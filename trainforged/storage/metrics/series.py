@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from trainforge.api import Series, Value
-from trainforged.storage import blocks
-from trainforged.storage.blocks import BLOCK
+from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics.blocks import BLOCK
 
 FEWEST_POINTS = 5  # first, last, and one bucket
 

@@ -1,0 +1,1 @@
+"""trainforge.db: jobs, what was submitted, attempts, leases, devices and the history of events."""
