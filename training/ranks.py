@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
+import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,15 +62,25 @@ class Ranks:
         names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every version
         return any(getattr(torch.cpu, name, bool)() for name in names)
 
-    def connect(self) -> None:
-        """Find the other ranks. All of them come here."""
+    @property
+    def can_compile(self) -> bool:
+        """Whether torch.compile finds a GPU, and what it needs to make programs for it."""
+        found = importlib.util.find_spec("triton") and any(map(shutil.which, ("cc", "gcc", "clang")))
+        return self.on_gpu and bool(found)
+
+    def connect(self, deterministic: bool = False) -> None:
+        """Find the other ranks. All of them come here. `deterministic`: only with operations that give the
+        same bits each time; on the CPU all of ours do."""
         if self.on_gpu:
             if self.device.index >= torch.cuda.device_count():
                 sys.exit(
                     f"rank {self.rank} has no GPU: there are {torch.cuda.device_count()}; start fewer ranks"
                 )
             torch.cuda.set_device(self.device)
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = not deterministic
+            if deterministic:
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is refused
+                torch.use_deterministic_algorithms(True)
         else:
             keep_freed_memory()
         if self.count > 1:

@@ -35,6 +35,7 @@ from kinds import (
 from model import MODELS
 
 TO_BE_FOUND = "auto: to be found"
+EPOCHS_TO_COMPILE = 10  # compiling takes as long as some epochs
 
 
 class SettingsError(Exception):
@@ -77,7 +78,8 @@ class Settings:
     distributed: bool = knob("auto", auto(FLAG), "train over all ranks; auto: when there are several")
     sync_bn: bool = knob("false", FLAG, "batch statistics over all ranks")
     mixed_precision: bool = knob("auto", auto(FLAG), "bfloat16; auto: where the device has it")
-    compile: bool = knob("false", FLAG, "torch.compile")
+    compile: bool = knob("auto", auto(FLAG), "torch.compile; auto: on one GPU, for 10 epochs and more")
+    deterministic: bool = knob("false", FLAG, "the same bits in each run, on a GPU too, where that is slower")
     checkpoint_interval: Interval = knob("1", INTERVAL, "epochs or steps that a kill may cost; off: all")  # noqa: RUF009 - it is a field()
     report_interval: int = knob("10", whole(1), "steps between reports")
     workers: int = knob(
@@ -95,12 +97,14 @@ class Settings:
         ranks: int = 1,
         unit: str = "ranks",
         bf16: bool = False,
+        compiles: bool = False,
         tensorboard: bool = False,
         workers: int = 0,
         kept_batch: int = 0,
         fits: int = 0,
     ) -> Settings:
-        """The configuration for `ranks` devices, called `unit`, with bfloat16 or not; raises SettingsError.
+        """The configuration for `ranks` devices, called `unit`, with bfloat16 or not, for which compiling pays
+        or not; raises SettingsError.
 
         `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`: the batch
         size of the run that is continued, which stays unless BATCH_SIZE is given; `fits`: how many images a
@@ -117,7 +121,7 @@ class Settings:
                 problems.append(refusal(name.upper(), text, meta["kind"]))
         if not problems:
             decide_batch(values, sources, ranks, unit, kept_batch, fits)
-            complete(values, sources, ranks, bf16)
+            complete(values, sources, ranks, bf16, compiles)
             decide(
                 values, sources, "workers", workers, "the images do not fit" if workers else "the images fit"
             )
@@ -216,7 +220,7 @@ def decide_batch(
     decide(values, sources, "batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
 
 
-def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool) -> None:
+def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool, compiles: bool) -> None:
     """Decide what else is `auto`, in place, and say why."""
     open_knob = functools.partial(decide, values, sources)
     epochs, batch, sgd = values["epochs"], values["batch_size"], values["optimizer"] == "sgd"
@@ -230,6 +234,12 @@ def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: 
     open_knob("random_crop", augmented, f"augmentation is {values['augmentation']}")
     open_knob("distributed", ranks > 1, f"{ranks} rank{'s' * (ranks > 1)}")
     open_knob("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
+    many = epochs >= EPOCHS_TO_COMPILE
+    if not compiles:
+        why = "there is no GPU, or no compiler for it"
+    else:
+        why = f"{epochs} epochs, {ranks} GPU{'s' * (ranks > 1)}"
+    open_knob("compile", compiles and many and ranks == 1, why)
 
 
 def conflicts(settings: Settings, unit: str, tensorboard: bool) -> list[str]:

@@ -15,6 +15,7 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -30,7 +31,7 @@ from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summar
 from model import build
 from ranks import Ranks
 from settings import Settings, SettingsError, strangers, usage
-from utils import Progress, WeightAverage, keep_record, learning_rate, make_optimizer
+from utils import Progress, WeightAverage, compile_model, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
 
@@ -43,8 +44,6 @@ class Trainer:
         if settings.sync_bn:
             model = ranks.synchronise_norms(model)
         self.average = WeightAverage(model, settings.ema) if settings.ema else None
-        if settings.compile:
-            model.compile()
         # The same weights twice: the model is what is saved, the net what is trained.
         self.model, self.net = model, ranks.wrap(model, computed=lambda: self.window.watch.mark("compute"))
         self.optimizer = make_optimizer(self.model, settings)
@@ -87,6 +86,7 @@ class Trainer:
         self.progress.batch_size = self.settings.batch_size
         self.interval = self.settings.checkpoint_interval.in_steps(self.progress.steps_per_epoch)
         self.saved = self.progress.now
+        compile_model(self.model, self.settings, self.ranks)
         self.board = Board(self.progress.step, self.settings.tensorboard and self.ranks.first)
         if self.ranks.first:
             keep_record(self.checkpointer.directory, self.settings, self.progress.identity)
@@ -178,10 +178,11 @@ class Trainer:
         torch.cuda.empty_cache()
         self.feed.close()
         self.feed = self.source.feed(self.progress.epoch, self.orders())
+        compile_model(self.model, self.settings, self.ranks)
 
-    def forward(self, net: torch.nn.Module, images: Tensor) -> Tensor:
+    def forward(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.settings.mixed_precision):
-            logits: Tensor = net(images)
+            logits = net(images)
         return logits.float()
 
     def evaluate(self) -> Scores | None:
@@ -195,7 +196,7 @@ class Trainer:
         with trainforge.phase("evaluate"), torch.inference_mode():
             for number, (start, stop) in enumerate(chunks(len(self.test), ranks.count, ranks.rank, parts), 1):
                 labels = self.test.labels[start:stop]
-                logits = self.forward(model, self.source.normalise(self.test.pixels[start:stop]))
+                logits = self.forward(model.forward, self.source.normalise(self.test.pixels[start:stop]))
                 meter.add(cross_entropy(logits, labels), logits, labels)
                 if number % self.stop_every == 0 and trainforge.should_stop():
                     return None
@@ -262,11 +263,11 @@ class Trainer:
 def prepare(ranks: Ranks) -> Trainer:
     """A run that stands where it goes on; raises SettingsError, DataError."""
     read = partial(
-        Settings.read, os.environ, ranks=ranks.count, unit=ranks.unit, bf16=ranks.has_bf16,
+        Settings.read, os.environ, ranks=ranks.count, bf16=ranks.has_bf16, compiles=ranks.can_compile,
         tensorboard=has_tensorboard(),
     )  # fmt: skip
     settings = read()
-    ranks.connect()
+    ranks.connect(settings.deterministic)
     dataset = fetch(settings, ranks)
     torch.manual_seed(settings.seed)
     model = build(settings.model, dataset.classes).to(ranks.device, memory_format=torch.channels_last)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from metrics import Scores
+from ranks import Ranks
 from settings import Settings
 
 
@@ -112,6 +113,16 @@ def floats(model: nn.Module) -> list[torch.Tensor]:
     """Weights and statistics, without the counters."""
     tensors = [*model.parameters(), *model.buffers()]
     return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+
+def compile_model(model: nn.Module, settings: Settings, ranks: Ranks) -> None:
+    """Let calls of the model be compiled, if that is wanted; `model.forward` stays as it is.
+
+    On a GPU whole passes are recorded, else it waits for the launches of small batches (CUDA graphs). A
+    recording puts gradients where they were the last time, so those of parts could not be added up."""
+    if settings.compile:
+        recorded = ranks.on_gpu and ranks.count == settings.parts == 1
+        model.compile(dynamic=False, mode="reduce-overhead" if recorded else "default")
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:

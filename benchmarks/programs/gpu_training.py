@@ -5,7 +5,8 @@ Prints a table, and JSON with --json: seconds per epoch of 50,000 images for Res
 what several GPUs would do, as a model; and whether a run that does not fit goes on with smaller parts.
 `--trial` does the same in small, on any machine, to see that it works: its figures mean nothing.
 
-The images are made up: what they show does not change how long they take.
+Each row is measured in a process of its own, as a training is: what one compiled or kept does not show in the
+next. The images are made up: what they show does not change how long they take.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +33,7 @@ from torch import nn  # noqa: E402
 from benchmarks.programs.resnet_loop import make_trainer  # noqa: E402
 
 EPOCH = 50_000
+SETTLES = 1.0  # seconds: the driver's utilisation is of the last of them
 FLOPS = {"resnet50": 7.79e9, "resnet20": 0.25e9}  # of an image, forward and backward
 # Dense bfloat16 operations and bytes per second, of the data sheets.
 CHIPS = {
@@ -49,41 +52,52 @@ def main() -> None:
     )
     parser.add_argument("--trial", action="store_true", help="in small, on any machine")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.trial and not torch.cuda.is_available():
         sys.exit("there is no GPU here; --trial shows that the script works")
     os.environ.setdefault("BENCHMARK_DIR", tempfile.mkdtemp())
+    if args.row:
+        model, batch, compiled = json.loads(args.row)
+        print(json.dumps(measure(model, batch, compiled, 0.2 if args.trial else 4.0)))
+        return
     model = "resnet20" if args.trial else "resnet50"
-    batches, steps = ((16, 32), 2) if args.trial else ((128, 1024), 60)
     rows = []
-    for batch in batches:
+    for batch in (16, 32) if args.trial else (128, 1024):
         for compiled in (False,) if args.trial else (False, True):
-            rows.append(measure(model, batch, compiled, steps))
-            if not args.json:
-                print(as_text(rows[-1]), flush=True)
+            rows.append(apart("--row", json.dumps([model, batch, compiled]), *["--trial"] * args.trial))
+            print(as_text(rows[-1]), flush=True, file=sys.stderr if args.json else sys.stdout)
     memory = runs_out_of_memory(model, 64 if args.trial else 4096)
     result = {"device": device_name(), "rows": rows, "out_of_memory": memory}
     print(json.dumps(result, indent=1) if args.json else f"out of memory: {memory}")
 
 
-def measure(model: str, batch: int, compiled: bool, steps: int) -> dict[str, Any]:
+def apart(*options: str) -> dict[str, Any]:
+    """What this program prints last, run with these options."""
+    done = subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def measure(model: str, batch: int, compiled: bool, least: float) -> dict[str, Any]:
+    """One row, of at least so many seconds."""
     trainer, step = make_trainer(model, batch, images=max(6400, 4 * batch), COMPILE=str(compiled).lower())
-    for _ in range(max(2, steps // 6)):
+    for _ in range(10):
         step()
     trainer.window.restart()
-    began_bytes = bytes_of_an_image(trainer.model)
-    taken = []
+    taken: list[float] = []
     with utilisation() as used:
-        for _ in range(5):
+        started = time.perf_counter()
+        while len(taken) < 3 or time.perf_counter() - started < least:
             wait()
             began = time.perf_counter()
-            for _ in range(steps // 5 or 1):
+            for _ in range(10):
                 step()
             wait()
-            taken.append((time.perf_counter() - began) / (steps // 5 or 1))
+            taken.append((time.perf_counter() - began) / 10)
     seconds = statistics.median(taken)
     epoch = seconds * EPOCH / batch
-    operations, traffic = floors(model, began_bytes)
+    operations, traffic = floors(model, bytes_of_an_image(trainer.model))
     weights = sum(weight.numel() * 4 for weight in trainer.model.parameters())
     return {
         "model": model,
@@ -112,7 +126,8 @@ def device_name() -> str:
 
 @contextlib.contextmanager
 def utilisation() -> Iterator[list[float]]:
-    """Percent, as the driver says it, every tenth of a second; nothing where it cannot be asked."""
+    """Percent, as the driver says it, every tenth of a second; nothing where it cannot be asked. The first
+    second is left out: it tells of what was before."""
     found: list[float] = []
     try:
         import pynvml
@@ -125,6 +140,7 @@ def utilisation() -> Iterator[list[float]]:
     done = threading.Event()
 
     def watch() -> None:
+        done.wait(SETTLES)
         while not done.wait(0.1):
             found.append(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
 

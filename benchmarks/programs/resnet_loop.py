@@ -57,11 +57,11 @@ def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> t
     from ranks import Ranks
     from settings import Settings
     from train import Trainer
+    from utils import compile_model
 
     shown = Images(*pictures(images))
     dataset = DataSet("made-up", CLASSES, shown, Images(shown.pixels[:1], shown.labels[:1]), mirrored=True)
     ranks = Ranks.from_environment(os.environ)
-    ranks.connect()
     env = {
         "MODEL": name,
         "BATCH_SIZE": str(batch),
@@ -70,9 +70,11 @@ def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> t
         **knobs,
     }
     settings = Settings.read(env, bf16=ranks.has_bf16)
+    ranks.connect(settings.deterministic)
     os.chdir(tempfile.mkdtemp(dir=os.environ["BENCHMARK_DIR"]))
     model = build(name, CLASSES).to(ranks.device, memory_format=torch.channels_last)
     trainer = Trainer(settings, model, dataset, ranks)
+    compile_model(trainer.model, settings, ranks)
     trainer.model.train()
     trainer.feed = trainer.source.feed(0, trainer.orders())
 

@@ -71,7 +71,7 @@ def asked(*figures: str) -> list[str]:
 
 def test_a_gpu_is_what_nvidia_smi_says_it_is(machine: Machine) -> None:
     found = machine.gpu()
-    name, uuid, total, limit = asked("name", "uuid", "memory.total", "power.limit")
+    name, uuid, total, limit, driver = asked("name", "uuid", "memory.total", "power.limit", "driver_version")
     assert (found.name, found.uuid, found.simulated) == (name, uuid, False)
     assert found.memory_total // 2**20 == int(total)
     assert found.memory_used is not None
@@ -83,7 +83,7 @@ def test_a_gpu_is_what_nvidia_smi_says_it_is(machine: Machine) -> None:
     assert found.utilisation is not None
     assert found.power is not None
     assert name in machine.tfctl("gpus").stdout
-    assert "driver" in machine.tfctl("doctor", check=False).stdout
+    assert f"driver {driver}" in machine.tfctl("doctor", check=False).stdout
 
 
 def test_a_job_has_the_gpu_for_itself_and_gives_it_back(machine: Machine) -> None:

@@ -70,7 +70,7 @@ def log(machine: Machine, attempt: int = 1) -> str:
 def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project: Path) -> None:
     knobs = {
         "BATCH_SIZE_PER_GPU": 128,
-        "EPOCHS": 2,
+        "EPOCHS": 4,
         "CHECKPOINT_INTERVAL": "20 steps",
         "EMA": 0.99,
         "MIXUP": 0.2,
@@ -82,7 +82,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project
             return bool(client.path(1).checkpoints)
 
     wait_until(saved, "a checkpoint", 200)
-    os.kill(machine.gpu().processes[0].pid, signal.SIGKILL)
+    (rank, *_) = wait_until(lambda: machine.gpu().processes, "it to be seen on the GPU")
+    os.kill(rank.pid, signal.SIGKILL)
     job = ended(machine)
     assert (job.attempt, job.retries) == (2, 1)
     assert job.attempts is not None
@@ -90,7 +91,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project
     with machine.client() as client:
         loss, memory = (client.metrics(1, [name]).series[0] for name in ("loss", "gpu_memory"))
     assert loss.step == tuple(sorted(set(loss.step)))
-    assert loss.step[-1] == 2 * (IMAGES // 128)
+    assert loss.step[-1] == 4 * (IMAGES // 128)
     assert min(map(float, memory.value)) > 2**28
 
 

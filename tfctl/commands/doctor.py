@@ -165,7 +165,8 @@ def _state(folder: Path, free: int | None) -> Iterator[Finding]:
 def _gpus(gpus: GpuList, status: StatusAnswer) -> Iterator[Finding]:
     if gpus.gpus or gpus.problem is None:
         kind = "simulated GPU" if status.simulated else "GPU"
-        yield Finding("gpus", f"{counted(len(gpus.gpus), kind)}, {status.gpus_free} free")
+        driver = f"; driver {gpus.driver}" if gpus.driver else ""
+        yield Finding("gpus", f"{counted(len(gpus.gpus), kind)}, {status.gpus_free} free{driver}")
     else:
         fix = "install the NVIDIA driver, or try everything with trainforged --simulate-gpus 2"
         yield Finding("gpus", gpus.problem, fix)

@@ -52,6 +52,7 @@ class GpuList(msgspec.Struct, frozen=True, kw_only=True):
 
     gpus: tuple[GpuView, ...]
     problem: str | None = None  # why there are none, or none that can be read
+    driver: str | None = None  # its version, where there is one
 
 
 class DrainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -151,7 +151,7 @@ class DeviceWatch:
         samples = {sample.uuid: sample for sample in self.feed.latest}
         devices = sorted(self._state.devices.values(), key=lambda device: device.index)
         views = tuple(self._view(d, samples.get(d.uuid), leased.get(d.uuid), history) for d in devices)
-        return GpuList(gpus=views, problem=self.inventory.problem)
+        return GpuList(gpus=views, problem=self.inventory.problem, driver=self.inventory.driver)
 
     def _view(
         self, device: m.Device, sample: Sample | None, lease: m.Lease | None, history: float | None

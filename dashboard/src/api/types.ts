@@ -177,6 +177,7 @@ export interface GpuLane {
 export interface GpuList {
   gpus: GpuView[];
   problem: string | null;
+  driver: string | null;
 }
 
 export interface GpuProcess {
