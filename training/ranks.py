@@ -68,6 +68,13 @@ class Ranks:
         found = importlib.util.find_spec("triton") and any(map(shutil.which, ("cc", "gcc", "clang")))
         return self.on_gpu and bool(found)
 
+    @property
+    def abilities(self) -> dict[str, Any]:
+        """What knobs that are `auto` depend on, as `Settings.read` takes it."""
+        return {
+            "ranks": self.count, "unit": self.unit, "bf16": self.has_bf16, "compiles": self.can_compile,
+        }  # fmt: skip
+
     def connect(self, deterministic: bool = False) -> None:
         """Find the other ranks. All of them come here. `deterministic`: only with operations that give the
         same bits each time; on the CPU all of ours do."""

@@ -262,10 +262,7 @@ class Trainer:
 
 def prepare(ranks: Ranks) -> Trainer:
     """A run that stands where it goes on; raises SettingsError, DataError."""
-    read = partial(
-        Settings.read, os.environ, ranks=ranks.count, bf16=ranks.has_bf16, compiles=ranks.can_compile,
-        tensorboard=has_tensorboard(),
-    )  # fmt: skip
+    read = partial(Settings.read, os.environ, tensorboard=has_tensorboard(), **ranks.abilities)
     settings = read()
     ranks.connect(settings.deterministic)
     dataset = fetch(settings, ranks)

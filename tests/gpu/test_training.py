@@ -7,11 +7,13 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.daemon.real import wait_until
 from tests.gpu.conftest import TRAINING, Machine
+from tests.training.runs import differences, weights_and_progress
 from trainforge.api import JobView
 from trainforge.states import JobState
 
@@ -56,24 +58,33 @@ def submit(machine: Machine, project: Path, script: str = "train.py", **knobs: o
     machine.tfctl("submit", cwd=project)
 
 
-def ended(machine: Machine) -> JobView:
+def ended(machine: Machine, number: int = 1) -> JobView:
     with machine.client() as client:
-        job = client.wait(1, 500)
-    assert job.state is JobState.SUCCEEDED, machine.tfctl("why", "1").stdout
+        job = client.wait(number, 500)
+    assert job.state is JobState.SUCCEEDED, machine.tfctl("why", str(number)).stdout
     return job
+
+
+def learned(machine: Machine, number: int) -> dict[str, Any]:
+    """What the newest checkpoint of a job holds, but for the clock."""
+    import torch
+
+    newest = max((machine.state_dir / "jobs" / str(number) / "checkpoints").glob("step-*"))
+    return weights_and_progress(torch.load(newest / "state.pt", weights_only=True, map_location="cpu"))
 
 
 def log(machine: Machine, attempt: int = 1) -> str:
     return machine.tfctl("logs", "1", "--attempt", str(attempt)).stdout
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project: Path) -> None:
+def test_a_killed_training_ends_with_the_bits_of_one_that_was_not(machine: Machine, project: Path) -> None:
     knobs = {
         "BATCH_SIZE_PER_GPU": 128,
         "EPOCHS": 4,
         "CHECKPOINT_INTERVAL": "20 steps",
         "EMA": 0.99,
         "MIXUP": 0.2,
+        "DETERMINISTIC": True,
     }
     submit(machine, project, MODEL="resnet18", **knobs)
 
@@ -93,6 +104,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(machine: Machine, project
     assert loss.step == tuple(sorted(set(loss.step)))
     assert loss.step[-1] == 4 * (IMAGES // 128)
     assert min(map(float, memory.value)) > 2**28
+    submit(machine, project, MODEL="resnet18", **knobs)
+    assert ended(machine, 2).attempt == 1
+    assert differences(learned(machine, 1), learned(machine, 2)) == []
 
 
 def test_a_batch_that_does_not_fit_is_taken_in_parts(machine: Machine, project: Path) -> None:

@@ -76,6 +76,16 @@ def test_a_text_is_read(name: str, text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ranks", "epochs", "compiles", "expected"),
+    [(1, 10, True, True), (1, 9, True, False), (2, 200, True, False), (1, 200, False, False)],
+)
+def test_a_run_is_compiled_where_that_pays(ranks: int, epochs: int, compiles: bool, expected: bool) -> None:
+    settings = Settings.read({"EPOCHS": str(epochs)}, ranks=ranks, compiles=compiles)
+    assert settings.compile is expected
+    assert settings.sources["compile"].startswith("auto: ")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         (
