@@ -103,8 +103,8 @@ class Settings:
         kept_batch: int = 0,
         fits: int = 0,
     ) -> Settings:
-        """The configuration for `ranks` devices, called `unit`, with bfloat16 or not, for which compiling pays
-        or not; raises SettingsError.
+        """The configuration for `ranks` devices, called `unit`, with bfloat16 or not, for which compiling
+        pays or not; raises SettingsError.
 
         `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`: the batch
         size of the run that is continued, which stays unless BATCH_SIZE is given; `fits`: how many images a
