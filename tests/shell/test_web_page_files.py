@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from trainforged.web.page_files import PageFiles
+from trainforged.web.port.page_files import PageFiles
 
 
 @pytest.fixture

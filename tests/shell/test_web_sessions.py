@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainforged.web.sessions import (
+from trainforged.web.port.sessions import (
     CODE_SECONDS,
     FAILURES,
     MOST_CODES,

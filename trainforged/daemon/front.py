@@ -13,13 +13,13 @@ from trainforged.daemon.tasks import Tasks
 from trainforged.execution import durable
 from trainforged.web.app import make_app, make_web_app
 from trainforged.web.context import CONTEXT
-from trainforged.web.door import Door
 from trainforged.web.limits import Limits
-from trainforged.web.port import WebPort
+from trainforged.web.port.door import Door
+from trainforged.web.port.listening import WebPort
+from trainforged.web.port.sessions import Sessions
 from trainforged.web.scraping import serve_figures
 from trainforged.web.service import Service
 from trainforged.web.serving import serve_unix
-from trainforged.web.sessions import Sessions
 
 log = logging.getLogger("trainforged")
 

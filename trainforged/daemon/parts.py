@@ -45,8 +45,8 @@ from trainforged.execution.supervisor import Supervisor
 from trainforged.storage.errors import StorageError
 from trainforged.storage.following.records import RecordReader
 from trainforged.storage.following.tensorboard import EventFollower
-from trainforged.web.door import Door
 from trainforged.web.live import Live
+from trainforged.web.port.door import Door
 
 log = logging.getLogger(__name__)
 

@@ -53,9 +53,9 @@ from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.files.store import Files
 from trainforged.storage.jobs.store import JobStore
 from trainforged.storage.metrics.store import MetricStore
-from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
+from trainforged.web.port.door import Door
 from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
 
 READERS = 1  # of curves at once: together, threads that take turns at each row are slower than one by one

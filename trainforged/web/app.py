@@ -9,35 +9,20 @@ from typing import Any
 
 from aiohttp import web
 
-from trainforged.web import (
-    routes_files,
-    routes_insight,
-    routes_jobs,
-    routes_machine,
-    routes_output,
-    routes_sign_in,
-)
 from trainforged.web.context import CONTEXT, Context
-from trainforged.web.door import Door
 from trainforged.web.guard import Handler, guard
 from trainforged.web.limits import Limits
 from trainforged.web.openapi import openapi
-from trainforged.web.page_files import PageFiles
-from trainforged.web.port import make_port_app
+from trainforged.web.port.door import Door
+from trainforged.web.port.listening import make_port_app
+from trainforged.web.port.page_files import PageFiles
+from trainforged.web.routes import files, insight, jobs, machine, output, sign_in
 from trainforged.web.routing import Route
 from trainforged.web.service import Service
 
 LAST_WORDS = 0.2  # seconds that streams have to end when the daemon stops
-TABLE: tuple[Route, ...] = tuple(
-    itertools.chain(
-        routes_jobs.routes,
-        routes_output.routes,
-        routes_insight.routes,
-        routes_files.routes,
-        routes_machine.routes,
-        routes_sign_in.routes,
-    )
-)
+PARTS = (jobs, output, insight, files, machine, sign_in)
+TABLE: tuple[Route, ...] = tuple(itertools.chain.from_iterable(part.routes for part in PARTS))
 
 
 def make_app(service: Service, limits: Limits | None = None, door: Door | None = None) -> web.Application:
@@ -51,9 +36,9 @@ def make_app(service: Service, limits: Limits | None = None, door: Door | None =
     return app
 
 
-def make_web_app(app: web.Application, files: PageFiles | None = None) -> web.Application:
+def make_web_app(app: web.Application, page: PageFiles | None = None) -> web.Application:
     """What the web port serves beside the socket's `app`, whose bounds it shares."""
-    web_app = make_port_app(app[CONTEXT], _handlers(app[CONTEXT]), files)
+    web_app = make_port_app(app[CONTEXT], _handlers(app[CONTEXT]), page)
     web_app.on_shutdown.append(_end_streams)
     return web_app
 

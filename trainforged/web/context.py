@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
-from trainforged.web.door import Door
 from trainforged.web.limits import Budget, Limits
+from trainforged.web.port.door import Door
 from trainforged.web.service import Service
 
 SMALL = 64 * 1024  # bodies up to here are not counted: the number of connections bounds them

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from trainforged.web.sessions import Sessions
+from trainforged.web.port.sessions import Sessions
 
 
 class Door:

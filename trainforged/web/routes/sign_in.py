@@ -8,7 +8,7 @@ import socket
 from trainforge.api import ErrorCode
 from trainforge.api.page import SessionAnswer, SignInAnswer
 from trainforged.web.errors import ApiProblem
-from trainforged.web.gate import EXPIRES, token
+from trainforged.web.port.gate import EXPIRES, token
 from trainforged.web.routing import Call, Routes
 
 routes = Routes()

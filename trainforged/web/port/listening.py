@@ -14,14 +14,14 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from trainforged.web import pages
 from trainforged.web.context import CONTEXT, Context
-from trainforged.web.door import Door
-from trainforged.web.gate import SIGN_IN, add_headers, cookie_name, door_of, gate, is_api
 from trainforged.web.guard import Handler, guard
-from trainforged.web.page_files import PageFiles
+from trainforged.web.port import pages
+from trainforged.web.port.door import Door
+from trainforged.web.port.gate import SIGN_IN, add_headers, cookie_name, door_of, gate, is_api
+from trainforged.web.port.page_files import PageFiles
+from trainforged.web.port.sessions import SESSION_SECONDS, TooManyTries
 from trainforged.web.serving import Serving, serve_tcp
-from trainforged.web.sessions import SESSION_SECONDS, TooManyTries
 
 log = logging.getLogger(__name__)
 

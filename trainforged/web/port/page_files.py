@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from trainforged.web.pages import not_built, not_found
+from trainforged.web.port.pages import not_built, not_found
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
 ENCODINGS = {"br": ".br", "gzip": ".gz"}  # the smallest first
 FOR_GOOD = "public, max-age=31536000, immutable"

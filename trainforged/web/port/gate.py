@@ -14,10 +14,10 @@ from aiohttp import web
 
 from trainforge.api import ErrorCode
 from trainforged.web.context import CONTEXT
-from trainforged.web.door import Door
 from trainforged.web.errors import ApiProblem
 from trainforged.web.guard import Handler, refusal
-from trainforged.web.pages import signed_out
+from trainforged.web.port.door import Door
+from trainforged.web.port.pages import signed_out
 
 SIGN_IN = "/sign-in"
 EXPIRES = web.RequestKey("expires", float)  # of the session that the request belongs to
