@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,22 @@ kept = torch.ones(free - 2 * 2**30, dtype=torch.uint8, device="cuda")
 torch.cuda.synchronize()
 print("holds", flush=True)
 sys.stdin.read()
+"""
+
+# Ten steps between two reports, of which none may wait for the GPU.
+STEPS = """
+import sys
+sys.path.insert(0, "training")
+import torch
+from benchmarks.programs.resnet_loop import make_trainer
+
+trainer, step = make_trainer("resnet18", 64, images=3200, AUGMENTATION="heavy", MIXUP="0.2", EMA="0.99")
+for _ in range(10):
+    step()
+torch.cuda.synchronize()
+torch.cuda.set_sync_debug_mode("error")
+for _ in range(9):
+    trainer.step()
 """
 
 
@@ -107,6 +125,11 @@ def test_a_killed_training_ends_with_the_bits_of_one_that_was_not(machine: Machi
     submit(machine, project, MODEL="resnet18", **knobs)
     assert ended(machine, 2).attempt == 1
     assert differences(learned(machine, 1), learned(machine, 2)) == []
+
+
+def test_no_step_waits_for_the_gpu(tmp_path: Path) -> None:
+    env = os.environ | {"BENCHMARK_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", STEPS], cwd=TRAINING.parent, env=env, check=True, timeout=300)
 
 
 def test_a_batch_that_does_not_fit_is_taken_in_parts(machine: Machine, project: Path) -> None:
