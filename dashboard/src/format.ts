@@ -51,6 +51,11 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? NOTHING : value.toLocaleString("en", { maximumFractionDigits: 1 });
 }
 
+/** " / 200", the end of a range that is known. */
+export function range(end: number | null | undefined): string {
+  return end === null || end === undefined ? "" : ` / ${count(end)}`;
+}
+
 export function percent(fraction: number | null | undefined, digits = 0): string {
   return fraction === null || fraction === undefined || Number.isNaN(fraction)
     ? NOTHING

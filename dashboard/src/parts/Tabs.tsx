@@ -1,6 +1,7 @@
 /** Tabs by the hash of the address, so that a tab can be linked to. Arrow keys move between them. */
 
 import type { ComponentChildren } from "preact";
+import { useEffect } from "preact/hooks";
 import { go, hash, path, search } from "../router";
 
 export interface Tab {
@@ -24,6 +25,9 @@ export function Tabs({ tabs, label, children }: { tabs: Tab[]; label: string; ch
     open(tabs[place]!.id);
     document.getElementById(`tab-${tabs[place]!.id}`)?.focus();
   };
+  useEffect(() => {
+    document.getElementById(`tab-${current}`)?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [current]);
   return (
     <>
       <div class="tabs" role="tablist" aria-label={label} onKeyDown={move}>

@@ -25,6 +25,8 @@ export interface ChartProps {
   most?: number;
 }
 
+const IN_TITLE: ReadonlySet<Unit> = new Set(["%", "°C", "W", "cores", "s"]); // of others, each tick or the name itself tells
+
 interface Latest {
   current: ChartProps;
 }
@@ -81,13 +83,13 @@ export function Chart(props: ChartProps) {
       <figcaption>
         <h2>
           {title}
-          {unit && !unit.startsWith("B") && <small> {unit}</small>}
+          {IN_TITLE.has(unit) && <small> {unit}</small>}
         </h2>
         <ul ref={legend} class="legend">
           {named.map((line) => (
             <li key={line.name}>
               <i class={`dot series-${(line.colour % 8) + 1}`} aria-hidden="true" />
-              {named.length > 1 || line.name !== title ? <span>{line.name}</span> : null} <b />
+              {named.length > 1 || line.name !== title ? <span title={line.short && line.name}>{line.short ?? line.name}</span> : null} <b />
             </li>
           ))}
         </ul>
@@ -116,7 +118,7 @@ function options(node: HTMLElement, latest: Latest, legend: { current: HTMLUList
   return {
     width: Math.max(120, node.clientWidth),
     height,
-    padding: [8, 20, 0, 0],
+    padding: [8, x === "clock" ? 30 : 20, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false },
     scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: (_, min, max) => bounds(min, max, latest.current) } },
@@ -152,7 +154,9 @@ function strokeOf(line: Line): uPlot.Series {
 function bounds(min: number | null, max: number | null, { log, least, most }: ChartProps): [number, number] {
   if (min === null || max === null) return log ? [0.1, 1] : [least ?? 0, most ?? 1];
   if (log) return min === max ? [min / 2, max * 2] : [min, max];
-  const room = (max - min || Math.abs(max) || 1) * 0.06;
+  const size = Math.max(Math.abs(min), Math.abs(max));
+  const apart = max - min > 1e-9 * size ? max - min : 0; // a smoothed constant differs by rounding
+  const room = (apart || size || 1) * 0.06;
   return [least === undefined ? min - room : Math.min(least, min), most === undefined ? max + room : Math.max(most, max)];
 }
 

@@ -4,6 +4,8 @@ import uPlot from "uplot";
 
 export interface Line {
   name: string;
+  /** What a legend calls it, where that is clear. */
+  short?: string;
   x: number[]; // not falling
   values: number[]; // NaN: nothing to draw
   colour: number; // of the palette

@@ -4,7 +4,8 @@ import type uPlot from "uplot";
 import { bytes, clock, duration, figure } from "../format";
 import { colour } from "../theme";
 
-export type Unit = "" | "%" | "B" | "B/s" | "°C" | "W" | "cores";
+/** "part": of one, written as a percentage. */
+export type Unit = "" | "%" | "part" | "B" | "B/s" | "°C" | "W" | "cores" | "s" | `${string}/s`;
 export type Across = "step" | "epoch" | "elapsed" | "clock";
 
 const FONT = "11px system-ui, sans-serif";
@@ -49,6 +50,7 @@ export function place(value: number, x: Across, step = 1): string {
 export function tick(value: number, unit: Unit): string {
   if (unit === "B") return bytes(value);
   if (unit === "B/s") return `${bytes(value)}/s`;
+  if (unit === "part") return `${Number((100 * value).toPrecision(4))} %`;
   return figure(Number(value.toPrecision(6)));
 }
 
@@ -59,7 +61,9 @@ export function withUnit(value: number | string | null, unit: Unit): string {
   if (value === null) return "–";
   if (typeof value === "string") return value.replace("-", "−").replace("Infinity", "∞");
   if (unit === "B" || unit === "B/s") return tick(value, unit);
-  return unit ? `${Number(value.toFixed(DIGITS[unit] ?? 2))} ${unit}` : figure(value);
+  if (unit === "part") return Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : figure(value);
+  if (!(unit in DIGITS)) return unit ? `${figure(value)} ${unit}` : figure(value);
+  return `${Number(value.toFixed(DIGITS[unit]))} ${unit}`;
 }
 
 function isRound(value: number): boolean {

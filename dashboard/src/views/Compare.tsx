@@ -1,10 +1,12 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Comparison, JobView, LastAndBest } from "../api/types";
-import { figure } from "../format";
+import { count } from "../format";
 import { PlotControls, type PlotChoice } from "../parts/PlotControls";
 import { Empty, Problem, Section, State } from "../parts/small";
 import { Chart } from "../plot/Chart";
+import { withUnit, type Unit } from "../plot/axes";
+import { unitOf } from "../plot/units";
 import { Curves, grouped, shared, type Axis, type Curve } from "../plot/curves";
 import type { Window } from "../plot/moving";
 import { go, search } from "../router";
@@ -203,13 +205,16 @@ function Group({ name, compared, loaded, choice, window, setWindow }: GroupProps
       compared.flatMap(({ id, job }, i) => {
         const title = `${id} ${job?.name ?? ""}`;
         const known = loaded[id];
-        if (!known || (choice.axis === "time" && !job)) return [{ name: title, x: [], values: [], colour: i }];
+        if (!known || (choice.axis === "time" && !job)) return [{ name: title, short: `job ${id}`, x: [], values: [], colour: i }];
         const curve = known.closer?.get(name) ?? known.curves.get(name);
-        return curve ? linesOf(curve, title, i, choice.axis, choice.smoothing, began(job), compared.length <= FEW) : [];
+        const drawn = curve ? linesOf(curve, title, i, choice.axis, choice.smoothing, began(job), compared.length <= FEW) : [];
+        for (const line of drawn) line.short = `job ${id}`;
+        return drawn;
       }),
     [name, state, choice.axis, choice.smoothing],
   );
-  return <Chart title={name} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} window={window} onWindow={setWindow} height={260} />;
+  const unit = useMemo(() => unitOf(name, lines.map((line) => line.raw ?? line.values)), [name, lines]);
+  return <Chart title={name} unit={unit} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} window={window} onWindow={setWindow} height={260} />;
 }
 
 function Settings({ of }: { of: Comparison }) {
@@ -228,21 +233,26 @@ function Values({ of }: { of: Comparison }) {
   if (of.metrics.length === 0) return null;
   return (
     <Section id="values" title="Last and best">
-      <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest of={row.values[id]} />])} />
+      <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest of={row.values[id]} unit={unitOfRow(row)} />])} />
     </Section>
   );
 }
 
-function LastBest({ of }: { of: LastAndBest | undefined }) {
+function unitOfRow({ name, values }: Comparison["metrics"][number]): Unit {
+  const known = Object.values(values).flatMap(({ last, best }) => [last, best]);
+  return unitOf(name, [known.filter((value) => typeof value === "number")]);
+}
+
+function LastBest({ of, unit }: { of: LastAndBest | undefined; unit: Unit }) {
   if (!of) return <>–</>;
   return (
     <>
-      {typeof of.last === "string" ? of.last : figure(of.last)}
+      {withUnit(of.last, unit)}
       {of.best !== null && (
         <small>
           {" "}
-          best {figure(of.best)}
-          {of.best_step !== null && ` at ${figure(of.best_step)}`}
+          best {withUnit(of.best, unit)}
+          {of.best_step !== null && ` at step ${count(of.best_step)}`}
         </small>
       )}
     </>

@@ -8,7 +8,7 @@ import { KINDS, Timeline } from "../parts/Timeline";
 import { Chart } from "../plot/Chart";
 import type { Window } from "../plot/moving";
 import { useAsked } from "../state/asked";
-import { gpuIds, gpuProblem, gpuSignal, jobSignal, loaded } from "../state/store";
+import { gpuIds, gpuProblem, gpuSignal, jobSignal, loaded, running } from "../state/store";
 import { gpuCharts } from "./job/System";
 import { gpuWord } from "./overview/GpuCard";
 
@@ -47,11 +47,12 @@ export function Gpus() {
 function Device({ uuid }: { uuid: string }) {
   const gpu = gpuSignal(uuid)?.value;
   if (!gpu) return null;
+  void running.value; // a holder's name may come to be known after the GPU
   const job = gpu.job === null ? undefined : jobSignal(gpu.job)?.value;
   return (
     <article class={`panel device ${gpu.state}`} aria-label={`GPU ${gpu.index}`}>
       <div class="block-head">
-        <h2>GPU {gpu.index} <small>{gpu.name}</small></h2>
+        <h2>GPU {gpu.index} <small>{gpu.name}{gpu.pci && ` · ${gpu.pci.replace(/^0000(?=....:)/, "")}`}</small></h2>
         <span class={`health ${gpu.state}`}>{gpuWord(gpu)}</span>
       </div>
       {gpu.reason && <p class="note">{gpu.reason}</p>}
@@ -60,8 +61,7 @@ function Device({ uuid }: { uuid: string }) {
         <div><dt>memory</dt><dd>{share(gpu.memory_used, gpu.memory_total)}</dd></div>
         <div><dt>temperature</dt><dd>{gpu.temperature ?? "–"} °C</dd></div>
         <div><dt>power</dt><dd>{gpu.power === null ? "–" : Math.round(gpu.power)}{gpu.power_limit !== null && ` / ${Math.round(gpu.power_limit)}`} W</dd></div>
-        <div><dt>job</dt><dd>{gpu.job === null ? "none" : <a href={`/jobs/${gpu.job}`}>{job?.name ?? `job ${gpu.job}`}</a>}</dd></div>
-        {gpu.pci && <div><dt>PCI</dt><dd>{gpu.pci}</dd></div>}
+        <div class="whose"><dt>job</dt><dd>{gpu.job === null ? "none" : <a href={`/jobs/${gpu.job}`}>{job?.name ?? `job ${gpu.job}`}</a>}</dd></div>
       </dl>
       {gpu.processes.length > 0 && (
         <p class="hint">{gpu.processes.map((one) => `${one.name ?? "process"} (${one.pid}${one.user ? `, ${one.user}` : ""}${one.memory !== null ? `, ${bytes(one.memory)}` : ""})`).join("; ")}</p>

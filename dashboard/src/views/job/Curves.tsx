@@ -5,6 +5,7 @@ import { Chart } from "../../plot/Chart";
 import { Curves, detail, grouped, places, POINTS, restarts, smoothed, type Axis, type Curve } from "../../plot/curves";
 import type { Line } from "../../plot/align";
 import { once } from "../../plot/once";
+import { unitOf } from "../../plot/units";
 import type { Window } from "../../plot/moving";
 import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
 import { Empty, Problem } from "../../parts/small";
@@ -73,9 +74,11 @@ function Group({ title, curves, version, closer, choice, start, marks, window, s
     () => curves.flatMap((curve, i) => linesOf(curve, curve.name, i, choice.axis, choice.smoothing, start)),
     [version, closer, choice.axis, choice.smoothing, start, curves.length],
   );
+  const unit = useMemo(() => unitOf(title, curves.map((curve) => curve.value)), [title, version, curves.length]);
   return (
     <Chart
       title={title}
+      unit={unit}
       lines={lines}
       x={choice.axis === "time" ? "elapsed" : choice.axis}
       log={choice.log && curves.some((curve) => curve.value.some((value) => value > 0))}

@@ -4,6 +4,7 @@ import { get, sentence } from "../../api/client";
 import type { EventList, EventView, JobView } from "../../api/types";
 import { moment } from "../../format";
 import { Empty, Problem } from "../../parts/small";
+import { Worded } from "../../parts/Worded";
 import { generation, lastEvent } from "../../state/store";
 
 const MOST = 2_000;
@@ -60,7 +61,7 @@ export function EventTable({ events }: { events: readonly EventView[] }) {
                 <time dateTime={event.time}>{moment(event.time)}</time>
               </td>
               <td>
-                {event.message} <small>{event.type.replaceAll("_", " ")}</small>
+                <Worded text={event.message} /> <small>{event.type.replaceAll("_", " ")}</small>
               </td>
             </tr>
           ))}

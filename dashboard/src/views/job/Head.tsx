@@ -1,6 +1,7 @@
 import type { JobView } from "../../api/types";
 import { bytes, capital, duration, moment, percent, plural } from "../../format";
 import { Bar, metricOf, position, State, useNow } from "../../parts/small";
+import { Worded } from "../../parts/Worded";
 import { isLive } from "../../state/job";
 import { wants, withoutName } from "../overview/Waiting";
 import { Actions } from "./Actions";
@@ -17,7 +18,7 @@ export function Head({ job }: { job: JobView }) {
         <Actions job={job} />
       </div>
       {job.description && <p>{job.description}</p>}
-      {job.state !== "running" && job.state !== "succeeded" && <p class="why">{capital(withoutName(job))}</p>}
+      {job.state !== "running" && job.state !== "succeeded" && <p class="why"><Worded text={capital(withoutName(job))} /></p>}
       {job.waste && <p class="waste">{capital(job.waste.sentence)}</p>}
       {fraction !== null && isLive(job) && <Bar value={fraction} label={`${percent(fraction)} done`} kind="progress" />}
       <Facts job={job} />

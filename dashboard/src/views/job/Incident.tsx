@@ -1,54 +1,34 @@
-import type { Incident, JobView } from "../../api/types";
-import { capital, duration, figure, moment } from "../../format";
+import type { Incident, JobView, Progress } from "../../api/types";
+import { ago, count, duration, figure, moment, range } from "../../format";
 import { Empty, Problem, Section } from "../../parts/small";
+import { Worded } from "../../parts/Worded";
 import { useAsked } from "../../state/asked";
+import { isLive } from "../../state/job";
+import { causeTitle, stateTitle } from "./causes";
 import { EventTable } from "./Events";
 
-/** Why the job is where it is: the cause, what shows it, and what to do. */
+/**
+ * Why the job is where it is: the cause, what shows it, and what to do. The daemon's sentence stands above all tabs,
+ * in the head; what it says is not said again here.
+ */
 export function IncidentTab({ job }: { job: JobView }) {
   const { answer, problem, again } = useAsked<Incident>(`/v1/jobs/${job.id}/incident`, {}, job.ended_at ? undefined : 10);
   if (!answer) return problem ? <Problem text={problem} retry={again} /> : null;
-  const metrics = Object.entries(answer.last_metrics);
   return (
     <div class="incident">
-      <section class="panel verdict">
-        <h2>{capital(answer.cause?.replaceAll("_", " ") ?? answer.sentence)}</h2>
-        {answer.cause && <p>{capital(answer.sentence)}</p>}
-        {answer.rank !== null && <p>Rank {answer.rank} failed first of itself.</p>}
-        {answer.advice.length > 0 && (
-          <>
-            <h3>What to do</h3>
-            <ul class="advice">{answer.advice.map((line) => <li key={line}>{line}</li>)}</ul>
-          </>
-        )}
-      </section>
+      <Verdict of={answer} job={job} />
       {answer.traceback && (
         <Section id="traceback" title={answer.rank === null ? "Traceback" : `Traceback of rank ${answer.rank}`}>
           <pre tabIndex={0}>{answer.traceback}</pre>
         </Section>
       )}
-      {answer.evidence.length > 0 && (
-        <Section id="evidence" title="Evidence">
-          <ul class="advice">{answer.evidence.map((line, i) => <li key={i}>{line.includes("\n") ? <pre tabIndex={0}>{line}</pre> : line}</li>)}</ul>
-        </Section>
-      )}
+      <Evidence of={answer} />
       {answer.stacks.map((stack) => (
         <Section key={stack.rank} id={`stack-${stack.rank}`} title={`Where rank ${stack.rank} stood`}>
           <pre tabIndex={0}>{stack.text}</pre>
         </Section>
       ))}
-      {metrics.length > 0 && (
-        <Section id="last" title="Last reported">
-          <dl class="facts">
-            {metrics.map(([name, value]) => (
-              <div key={name}>
-                <dt>{name}</dt>
-                <dd>{typeof value === "string" ? value : figure(value)}</dd>
-              </div>
-            ))}
-          </dl>
-        </Section>
-      )}
+      <LastReported of={answer} />
       <Tried of={answer} />
       {answer.events.length > 0 && (
         <details>
@@ -60,8 +40,78 @@ export function IncidentTab({ job }: { job: JobView }) {
   );
 }
 
+function Verdict({ of, job }: { of: Incident; job: JobView }) {
+  const over = of.tried.findLast((one) => one.ended_at !== null);
+  const failed = of.state === "failed";
+  const before = !failed && of.cause !== null && of.cause !== "succeeded" && of.cause !== of.state;
+  return (
+    <section class="panel verdict">
+      <h2>{failed && of.cause ? causeTitle(of.cause) : stateTitle(of.state)}</h2>
+      {before && over && (
+        <p>
+          Attempt {over.attempt} ended before: {causeTitle(of.cause!).toLowerCase()}.
+        </p>
+      )}
+      {of.rank !== null && <p>Rank {of.rank} failed first of itself; others ended after it, or because of it.</p>}
+      {of.last_progress && <p>{reached(of.last_progress, isLive(job) ? null : (over?.ended_at ?? null), isLive(job))}</p>}
+      {of.advice.length > 0 && (
+        <>
+          <h3>What to do</h3>
+          <ul class="advice">{of.advice.map((line) => <li key={line}><Worded text={line} /></li>)}</ul>
+        </>
+      )}
+    </section>
+  );
+}
+
+/** How far it had come, and when it said so last. */
+function reached(progress: Progress, ended: string | null, live: boolean): string {
+  const parts = [
+    progress.epoch !== null && `epoch ${count(progress.epoch)}${range(progress.epochs)}`,
+    progress.step !== null && `step ${count(progress.step)}${range(progress.steps)}`,
+    progress.phase !== null && `the phase “${progress.phase}”`,
+  ].filter(Boolean);
+  if (parts.length === 0) return live ? "It has reported no progress yet." : "It had reported no progress.";
+  const where = `It ${live ? "has" : "had"} come to ${parts.join(", ")}`;
+  if (progress.time === null) return `${where}.`;
+  if (live) return `${where}, and said so ${ago(progress.time)}.`;
+  const silent = ended === null ? 0 : (Date.parse(ended) - Date.parse(progress.time)) / 1000;
+  return `${where}; it last said so at ${moment(progress.time)}${silent >= 1 ? `, ${duration(silent)} before it ended` : ""}.`;
+}
+
+/** What its last attempt left, but for what the head says. */
+function Evidence({ of }: { of: Incident }) {
+  const left = of.evidence.filter((line) => !of.sentence.includes(line));
+  if (left.length === 0) return null;
+  const lines = left.filter((line) => !line.includes("\n"));
+  const texts = left.filter((line) => line.includes("\n"));
+  return (
+    <Section id="evidence" title="Evidence" aside={texts.length > 0 && "the end of its output"}>
+      {lines.length > 0 && <ul class="advice">{lines.map((line) => <li key={line}><Worded text={line} /></li>)}</ul>}
+      {texts.map((text) => <pre key={text} tabIndex={0}>{text}</pre>)}
+    </Section>
+  );
+}
+
+function LastReported({ of }: { of: Incident }) {
+  const metrics = Object.entries(of.last_metrics);
+  if (metrics.length === 0) return null;
+  return (
+    <Section id="last" title="Last reported" aside={of.last_progress?.time && moment(of.last_progress.time)}>
+      <dl class="facts">
+        {metrics.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{typeof value === "string" ? value.replace("-", "−").replace("Infinity", "∞") : figure(value)}</dd>
+          </div>
+        ))}
+      </dl>
+    </Section>
+  );
+}
+
 function Tried({ of }: { of: Incident }) {
-  if (of.tried.length === 0) return <Empty>No attempt was made yet.</Empty>;
+  if (of.tried.length === 0) return <Empty>No attempt has been made{of.state === "cancelled" || of.state === "failed" ? "" : " yet"}.</Empty>;
   return (
     <Section id="tried" title="What was tried">
       <div class="scroll" tabIndex={0} role="group" aria-label="Attempts">
@@ -71,7 +121,7 @@ function Tried({ of }: { of: Incident }) {
               <th scope="col">Attempt</th>
               <th scope="col">Started</th>
               <th scope="col">Ran for</th>
-              <th scope="col">Ended by</th>
+              <th scope="col">How it ended</th>
               <th scope="col">Went on from</th>
             </tr>
           </thead>
@@ -80,8 +130,11 @@ function Tried({ of }: { of: Incident }) {
               <tr key={one.attempt}>
                 <th scope="row">{one.attempt}</th>
                 <td>{moment(one.started_at)}</td>
-                <td>{one.ended_at ? duration((Date.parse(one.ended_at) - Date.parse(one.started_at)) / 1000) : "running"}</td>
-                <td>{one.reason ? `${one.reason.replaceAll("_", " ")}${one.message ? `: ${one.message}` : ""}` : "–"}</td>
+                <td>{one.ended_at ? duration((Date.parse(one.ended_at) - Date.parse(one.started_at)) / 1000) : "runs"}</td>
+                <td>
+                  {one.reason ? causeTitle(one.reason) : "–"}
+                  {one.message && !of.sentence.includes(one.message) && <>: <Worded text={one.message} /></>}
+                </td>
                 <td>{one.resumed_from?.split("/").at(-1) ?? "the beginning"}</td>
               </tr>
             ))}

@@ -3,7 +3,7 @@ import type { GpuView } from "../../api/types";
 import { percent, share } from "../../format";
 import { Bar, useNow } from "../../parts/small";
 import { Sparkline } from "../../parts/Sparkline";
-import { generation, gpuSignal, jobSignal, ring } from "../../state/store";
+import { generation, gpuSignal, jobSignal, ring, running } from "../../state/store";
 
 const WORDS: Record<string, string> = {
   free: "free", leased: "in use", releasing: "being cleared", foreign: "used by others",
@@ -17,6 +17,7 @@ export function gpuWord(gpu: GpuView): string {
 export function GpuCard({ uuid }: { uuid: string }) {
   const gpu = gpuSignal(uuid)?.value;
   if (!gpu) return null;
+  void running.value; // a holder's name may come to be known after the GPU
   const memory = gpu.memory_used === null ? null : gpu.memory_used / gpu.memory_total;
   return (
     <article class={`gpu ${gpu.state}`} aria-label={`GPU ${gpu.index}`}>

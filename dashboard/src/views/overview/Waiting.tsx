@@ -1,6 +1,7 @@
 import type { JobView } from "../../api/types";
 import { ago, count, duration } from "../../format";
 import { State, useNow } from "../../parts/small";
+import { Worded } from "../../parts/Worded";
 import { jobSignal, QUEUE_PAGE, queueShown } from "../../state/store";
 
 const MOST = 200; // the list of jobs shows all
@@ -40,7 +41,7 @@ function Row({ id, place }: { id: number; place: number }) {
           <a href={`/jobs/${id}`}>{job.name}</a> <small>{id} · {job.user} · {wants(job)}</small>
           {job.state === "held" && <State of="held" />}
         </p>
-        <p class="why">{withoutName(job)}</p>
+        <p class="why"><Worded text={withoutName(job)} /></p>
       </div>
     </li>
   );
@@ -74,7 +75,7 @@ export function Ended({ ids }: { ids: number[] }) {
                   {id} · {job.user} · {job.ended_at && ago(job.ended_at, now)} · ran {duration(job.elapsed)}
                 </small>
               </p>
-              {job.state !== "succeeded" && <p class="why">{withoutName(job)}</p>}
+              {job.state !== "succeeded" && <p class="why"><Worded text={withoutName(job)} /></p>}
             </div>
           </li>
         );
