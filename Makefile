@@ -5,7 +5,7 @@
 # make page   builds the web page anew
 # make bench  the README's figures
 # make histories  a million random events through the core, its invariants held after each
-# make torture  300 real faults over a mixed queue, then everything is counted
+# make torture  300 real faults over a mixed queue, then everything is counted; the same kills for other programs
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -50,7 +50,7 @@ histories: set-up
 	$(BIN)/python -m tests.core.histories
 
 torture: set-up
-	$(BIN)/python -m tests.torture --faults 300
+	$(BIN)/python -m tests.torture --faults 300 --beside 60
 
 clean:
 	rm -rf $(VENV) dashboard/node_modules trainforged/web/page build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

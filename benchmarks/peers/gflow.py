@@ -9,10 +9,12 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import processes, timing
-from benchmarks.peers.peer import Argv, Peer
+from benchmarks.peers.peer import Argv, Telling
 
+ENDED = ("Finished", "Failed", "Cancelled", "Timeout")
 ARRAY = 1000  # the most jobs of one submission
 CONFIG = """[daemon]
 host = "localhost"
@@ -22,7 +24,7 @@ type = "process"
 """
 
 
-class Gflow(Peer):
+class Gflow(Telling):
     name = "gflow"
     _daemon: subprocess.Popen[bytes]
 
@@ -90,10 +92,18 @@ class Gflow(Peer):
         return ["gqueue"]
 
     def known(self) -> int:
-        said = self.run(["gqueue", "--user", "all", "--output", "json"])
-        return (
-            len(json.loads(said)["jobs"]) if said.startswith("{") else 0
-        )  # else it says that there are none
+        return len(self._jobs())
+
+    def outcomes(self) -> dict[str, bool | None]:
+        return {
+            str(job["id"]): job["state"] == "Finished" if job["state"] in ENDED else None
+            for job in self._jobs("--all")
+        }
+
+    def _jobs(self, *options: str) -> list[dict[str, Any]]:
+        said = self.run(["gqueue", "--user", "all", "--output", "json", *options])
+        found: list[dict[str, Any]] = json.loads(said)["jobs"] if said.startswith("{") else []
+        return found  # else it says that there are none
 
     def cancel(self, job: str) -> Argv:
         return ["gcancel", job]

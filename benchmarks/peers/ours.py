@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.peers.peer import Argv, Peer
+from benchmarks.peers.peer import Argv, Telling
 from benchmarks.scene import tfctl
 from tests.daemon.real import RealDaemon, own_path
 
 SWEEP = 1000
 
 
-class Ours(Peer):
+class Ours(Telling):
     name = "TrainForge"
 
     def __init__(self, folder: Path) -> None:
@@ -60,8 +60,14 @@ class Ours(Peer):
         return tfctl("status", "--all")
 
     def known(self) -> int:
+        return list(self.outcomes().values()).count(None)
+
+    def outcomes(self) -> dict[str, bool | None]:
         listed = msgspec.json.decode(self.run(tfctl("status", "--all", "--json")))
-        return sum(job["ended_at"] is None for job in listed["jobs"])
+        return {
+            str(job["id"]): None if job["ended_at"] is None else job["state"] == "succeeded"
+            for job in listed["jobs"]
+        }
 
     def cancel(self, job: str) -> Argv:
         return tfctl("cancel", "--now", job)

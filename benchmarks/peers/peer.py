@@ -98,3 +98,11 @@ class Peer(ABC):
                 argv, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
+
+
+class Telling(Peer):
+    """One that also says, later, how a job ended."""
+
+    @abstractmethod
+    def outcomes(self) -> dict[str, bool | None]:
+        """Of every job that it knows, by its number: whether it succeeded, None while it has not ended."""

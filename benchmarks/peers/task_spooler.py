@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Sequence
 
 from benchmarks import processes, timing
-from benchmarks.peers.peer import Argv, Peer
+from benchmarks.peers.peer import Argv, Telling
 
 PROGRAM = "tsp"
 PATIENCE = 10.0  # seconds for one submission
 
 
-class TaskSpooler(Peer):
+class TaskSpooler(Telling):
     name = "task-spooler"
 
     def missing(self) -> str | None:
@@ -80,6 +80,11 @@ class TaskSpooler(Peer):
 
     def known(self) -> int:
         return sum(line.split()[1:2] == ["queued"] for line in self.run(self.listing()).splitlines())
+
+    def outcomes(self) -> dict[str, bool | None]:
+        """Of its list: number, state, file of the output, and for one that has ended its exit status."""
+        rows = [line.split() for line in self.run(self.listing()).splitlines()[1:]]
+        return {row[0]: row[3] == "0" if row[1] == "finished" else None for row in rows}
 
     def cancel(self, job: str) -> Argv:
         return [PROGRAM, "-k", job]

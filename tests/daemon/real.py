@@ -37,6 +37,8 @@ class RealDaemon:
     """`trainforged` as a user starts it, on simulated GPUs; where `gpus` is None on those that the driver of
     `env` shows. `stop` and `kill` may be followed by `start`."""
 
+    module = "trainforged"
+
     def __init__(
         self, folder: Path, gpus: int | None = 2, *options: str, env: Mapping[str, str] | None = None
     ) -> None:
@@ -55,16 +57,16 @@ class RealDaemon:
     def start(self, wait: bool = True) -> RealDaemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "trainforged", "--state-dir", str(self.state_dir),
-                    "--socket", str(self.socket), *self._options,
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=self._env,
             )  # fmt: skip
         if wait:
             wait_until(self._answers, "the daemon to answer")
         return self
+
+    def argv(self) -> list[str]:
+        places = ["--state-dir", str(self.state_dir), "--socket", str(self.socket)]
+        return [sys.executable, "-m", self.module, *places, *self._options]
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -84,20 +86,24 @@ class RealDaemon:
         """An orderly stop; how many seconds it took."""
         assert self.process is not None
         began = time.monotonic()
-        self.process.terminate()
+        self.send(signal.SIGTERM)
         assert self.process.wait(DEADLINE) == 0, self.log.read_text()
         return time.monotonic() - began
 
     def kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        self.send(signal.SIGKILL)
         self.process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """To the daemon alone; nothing if it has ended."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def close(self) -> None:
         """End the daemon and every process that a job of it left."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)

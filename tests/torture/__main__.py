@@ -9,20 +9,24 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from tests.daemon.real import RealDaemon, wait_until
-from tests.shell.nvml_standin import Standin, gpu
+from tests.shell.nvml_standin import Standin, Values, gpu
+from tests.torture import beside, box
+from tests.torture.box import BoxedDaemon
 from tests.torture.faults import Faults
 from tests.torture.jobs import Planned, plan, request, wrong
+from tests.torture.scene import Scene
 from trainforge.api import JobView
 from trainforge.client.client import ApiError, NoDaemon
 from trainforge.states import JobState
@@ -51,6 +55,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=60, help="that are unfinished at any moment, about")
+    parser.add_argument(
+        "--beside", type=int, default=0, metavar="KILLS", help="so many of other programs too"
+    )
     parser.add_argument("--seed", type=int, default=None)
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
@@ -66,7 +73,26 @@ def main() -> int:
         print(f"{name:>10}: {len(found)}")
         for line in found[:20]:
             print(f"            {line}")
+    if args.beside:
+        print(
+            "\n".join(
+                ["", f"{args.beside} kills of what every such program has:", *_beside(args.beside, seed)]
+            )
+        )
     return 0 if count.clean else 1
+
+
+def _beside(kills: int, seed: int) -> list[str]:
+    """The same for us and for what people queue with instead, where that is installed."""
+    steps, outcomes, missing = beside.plan(random.Random(seed), kills), {}, []
+    with tempfile.TemporaryDirectory(prefix="tf-beside-") as folder:
+        for program in beside.programs(Path(folder)):
+            reason = program.missing()
+            if reason is None:
+                outcomes[program.name] = beside.suffer(program, steps)
+            else:
+                missing.append(f"{program.name} is not beside it: {reason}")
+    return [*beside.table(outcomes), *missing]
 
 
 def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lambda line: None) -> Count:
@@ -74,13 +100,16 @@ def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lamb
     compiler the GPUs are those of a stand-in driver, read by the process that reads real ones."""
     chance = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
-    driver = _driver(folder)
-    daemon = RealDaemon(folder, None, env=driver.env) if driver else RealDaemon(folder, GPUS)
+    gpus = [gpu(index, uuid=f"GPU-{uuid.uuid4()}") for index in range(GPUS)]  # others here may be at the same
+    driver = _driver(folder, gpus)
+    daemon = _daemon(folder, driver, say)
     disk = _own_disk(daemon.state_dir)
     try:
         (folder / "locks").mkdir()
+        if isinstance(daemon, BoxedDaemon):
+            daemon.boot()
         daemon.start()
-        run = _Run(daemon, Faults(daemon, chance, disk, driver=driver is not None), chance, folder)
+        run = _Run(Scene(daemon, chance, disk, driver, gpus), folder)
         for number in range(faults):
             run.top_up(jobs)
             time.sleep(chance.uniform(0.0, 0.3))
@@ -95,28 +124,40 @@ def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lamb
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _daemon(folder: Path, driver: Standin | None, say: Callable[[str], None]) -> RealDaemon:
+    """In a container of its own, where that can be."""
+    gpus, env = (None, driver.env) if driver else (GPUS, None)
+    if box.possible():
+        daemon: RealDaemon = BoxedDaemon(folder, gpus, env=env)
+    else:
+        say("no power is cut here: that takes root, and namespaces of processes")
+        daemon = RealDaemon(folder, gpus, env=env)
+    daemon.module = "tests.torture.mortal"
+    return daemon
+
+
 def _own_disk(path: Path) -> Path | None:
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(path)]
     return path if subprocess.run(mount, capture_output=True).returncode == 0 else None
 
 
-def _driver(folder: Path) -> Standin | None:
-    """With GPUs of its own: others on this machine may be at the same."""
+def _driver(folder: Path, gpus: Sequence[Values]) -> Standin | None:
     if shutil.which("gcc") is None:
         return None
     (folder / "driver").mkdir()
     driver = Standin(folder / "driver")
-    driver.say(*(gpu(index, uuid=f"GPU-{uuid.uuid4()}") for index in range(GPUS)))
+    driver.say(*gpus)
     return driver
 
 
 class _Run:
-    def __init__(self, daemon: RealDaemon, faults: Faults, chance: random.Random, folder: Path) -> None:
-        self._daemon = daemon
-        self._chance = chance
+    def __init__(self, scene: Scene, folder: Path) -> None:
+        self._scene = scene
+        self._daemon = scene.daemon
+        self._chance = scene.chance
         self._folder = folder
-        self.faults = faults
+        self.faults = Faults(scene)
         self.planned: dict[int, Planned] = {}  # by the number that the daemon gave
         self._submitted = 0
         self._count = Count()
@@ -141,7 +182,7 @@ class _Run:
         """Let all come to an end; then count."""
         count = self._count
         count.acknowledged, count.faults = len(self.planned), self.faults.done
-        wait_until(self._ended, "all jobs to end", 300)
+        wait_until(self._ended, "all jobs to end", 900)
         with self._daemon.client() as client:
             jobs = {job.id: job for job in client.all_jobs()}
         for number, planned in self.planned.items():
@@ -175,7 +216,7 @@ class _Run:
                     + status.backoff + status.unknown)  # fmt: skip
 
     def _problem(self, job: JobView, planned: Planned) -> str | None:
-        return wrong(planned, job, self.faults.meddled.get(job.id, set()))
+        return wrong(planned, job, self._scene.meddled.get(job.id, set()))
 
     def _read_ledger(self, count: Count) -> None:
         """Two at once, and trainings that went on from elsewhere than where they had stopped."""
@@ -191,4 +232,5 @@ class _Run:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what was started
     sys.exit(main())

@@ -17,9 +17,13 @@ import msgspec
 from trainforge.api import JobView, SubmitRequest
 from trainforge.states import JobState
 
+ROOT = Path(__file__).parents[2]
+
 PRELUDE = """
 import fcntl, json, os, sys, time
-folder, job = {folder!r}, os.environ["TRAINFORGE_JOB_ID"]
+sys.path.append({root!r})
+from tests.torture.points import reached
+folder, job, rank = {folder!r}, os.environ["TRAINFORGE_JOB_ID"], os.environ.get("RANK", "0")
 def write(*words):
     fd = os.open(folder + "/ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(fd, (" ".join(map(str, words)) + "\\n").encode())
@@ -32,7 +36,10 @@ def hold(name):
         write("TAKEN", name, "job", job)
     return fd
 with open(os.environ["TRAINFORGE_ATTEMPT_DIR"] + "/launch.json") as file:
-    held = [hold(name) for name in ["job-" + job, *json.load(file)["gpus"]]]
+    gpus = json.load(file)["gpus"]
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        gpus = gpus[int(rank):][:1]
+    held = [hold(name) for name in ["job-" + job + "-" + rank, *gpus]]
 """
 
 COMMAND = """
@@ -57,41 +64,48 @@ TRAINING = """
 import trainforge
 path = os.environ["TRAINFORGE_CHECKPOINT_DIR"] + "/saved"
 step = int(open(path).read()) if os.path.exists(path) else 0
-write("RESUMED", job, step)
+if rank == "0":
+    write("RESUMED", job, step)
+reached(folder, "rank: it begins", job)
 while step < {steps}:
     time.sleep({pace})
     step += 1
     trainforge.report(step=step, steps={steps}, loss=1.0 / step)
-    if step % 3 == 0:
+    if step % 3 == 0 and rank == "0":
+        reached(folder, "rank: it saves", job)
         with open(path + ".new", "w") as file:
             file.write(str(step))
             file.flush()
             os.fsync(file.fileno())
         write("SAVED", job, step)
         os.rename(path + ".new", path)
-write("DONE", job, step)
+        reached(folder, "rank: it has saved", job)
 """
+
+
+TRAININGS = ("training", "ranks")  # the second of two ranks, under a launcher
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """A job to submit. `code`: its exit status if nobody meddles."""
 
-    kind: str  # command | forker | training
+    kind: str  # command | forker | training | ranks
     source: str
     resources: dict[str, int]
     code: int = 0
 
 
 def plan(chance: random.Random, count: int) -> list[Planned]:
-    """A queue of `count` jobs, two fifths of them trainings."""
+    """A queue of `count` jobs, two fifths of them trainings, a few of these with two ranks."""
     return [_one(chance) for _ in range(count)]
 
 
 def _one(chance: random.Random) -> Planned:
-    kind = chance.choice(["command", "command", "forker", "training", "training"])
-    if kind == "training":
+    kind = chance.choice(["command"] * 8 + ["forker"] * 4 + ["training"] * 7 + ["ranks"])
+    if kind in TRAININGS:
         source = TRAINING.format(steps=chance.randint(6, 20), pace=chance.choice([0.02, 0.05, 0.1]))
-        return Planned(kind=kind, source=source, resources={"gpu": chance.randint(0, 1), "cpu": 1})
+        gpus = 2 if kind == "ranks" else chance.randint(0, 1)
+        return Planned(kind=kind, source=source, resources={"gpu": gpus, "cpu": 1})
     code, template = chance.choice([0, 0, 3, 77]), FORKER if kind == "forker" else COMMAND
     source = template.format(seconds=chance.choice([0.0, 0.1, 0.5, 1.0]), code=code)
     return Planned(kind=kind, source=source, resources={"gpu": chance.randint(0, 2), "cpu": 1}, code=code)
@@ -100,8 +114,8 @@ def _one(chance: random.Random) -> Planned:
 def request(planned: Planned, number: int, folder: Path) -> SubmitRequest:
     """The submission. Sent again after a lost answer it is the same job."""
     script = folder / f"{planned.kind}-{number}.py"
-    script.write_text(PRELUDE.format(folder=str(folder)) + planned.source)
-    if planned.kind == "training":
+    script.write_text(PRELUDE.format(folder=str(folder), root=str(ROOT)) + planned.source)
+    if planned.kind in TRAININGS:
         training: dict[str, Any] = {"script": script.name}
         recovery: dict[str, Any] = {"max_retries": 1000, "backoff": 0.1, "grace": 1.0}
     else:
@@ -120,7 +134,7 @@ def wrong(planned: Planned, job: JobView, meddled: Collection[str]) -> str | Non
     """What is wrong with how the job ended, given what was done to it; None if nothing."""
     if job.state is JobState.CANCELLED:
         return None if "cancel" in meddled else "cancelled by nobody"
-    if planned.kind == "training":
+    if planned.kind in TRAININGS:
         return None if job.state is JobState.SUCCEEDED else f"{job.state} ({job.reason}): {job.why}"
     ended = JobState.SUCCEEDED if planned.code == 0 else JobState.FAILED
     expected = job.state is ended and job.exit_code == planned.code

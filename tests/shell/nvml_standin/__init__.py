@@ -78,6 +78,10 @@ class Standin:
         """Whether somebody is inside a query that does not return."""
         return (self._folder / "state.ini.hung").exists()
 
+    def forget_hang(self) -> None:
+        """So that `hung` tells of the next one."""
+        (self._folder / "state.ini.hung").unlink(missing_ok=True)
+
     def upgrade(self) -> None:
         """A package manager puts another library in the place of this one."""
         other = Path(shutil.copy(self.library, self._folder / "new.so"))
