@@ -101,7 +101,7 @@ def plan(chance: random.Random, count: int) -> list[Planned]:
 
 
 def _one(chance: random.Random) -> Planned:
-    kind = chance.choice(["command"] * 8 + ["forker"] * 4 + ["training"] * 7 + ["ranks"])
+    kind = chance.choice(["command"] * 8 + ["forker"] * 4 + ["training"] * 6 + ["ranks"] * 2)
     if kind in TRAININGS:
         source = TRAINING.format(steps=chance.randint(6, 20), pace=chance.choice([0.02, 0.05, 0.1]))
         gpus = 2 if kind == "ranks" else chance.randint(0, 1)

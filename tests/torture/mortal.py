@@ -9,7 +9,7 @@ from tests.torture.points import around, reached
 from trainforged.__main__ import main, parser
 from trainforged.execution.starting import spawn
 from trainforged.execution.supervisor import Supervisor
-from trainforged.storage.jobs import JobStore
+from trainforged.storage.jobs.store import JobStore
 
 
 def with_points(folder: str) -> None:
