@@ -126,6 +126,16 @@ def test_a_job_that_finds_the_disk_full_continues_when_there_is_room(small: Real
     assert (ended.state, ended.retries) == (JobState.SUCCEEDED, 0)
 
 
+def test_the_last_words_that_a_full_disk_refuses_are_known_all_the_same(small: RealDaemon) -> None:
+    fill = "cat /dev/zero > $TRAINFORGE_CHECKPOINT_DIR/big 2>/dev/null"
+    say = "seq 1 5000; echo 'save: big: No space left on device' >&2"
+    job = small.command("sh", "-c", f"echo begins; {fill}; {say}; exit 4").id
+    ended = small.wait_for(job)
+    assert (ended.exit_code, ended.reason) == (4, "disk_full")
+    assert "save: big: No space left on device" in small.tfctl("why", str(job)).stdout
+    assert "No space" not in small.tfctl("logs", str(job)).stdout, "the log had no room for it"
+
+
 def test_a_daemon_starts_on_a_full_disk(small: RealDaemon) -> None:
     wait_until((small.state_dir / "reserve").exists, "the reserve")
     job = small.command("sh", "-c", FILL).id

@@ -15,6 +15,7 @@ from trainforged.core.state import Draft
 
 replace = msgspec.structs.replace
 
+WITHOUT_ROOM = 3600.0  # seconds after which a job that found a disk full is tried all the same
 PROGRESS_GRAIN = 10.0  # seconds between two commits of the same job's progress
 
 
@@ -140,7 +141,7 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
         reason=str(verdict.reason),
         exit_code=verdict.exit_code,
     )
-    _follow(draft, job, event.time, event.end.ended_at, verdict)
+    _follow(draft, job, event.time, how, verdict)
     draft.reschedule = True
     return m.Accepted(jobs=(job.id,))
 
@@ -153,7 +154,7 @@ def _with_gpus(draft: Draft, lease: m.Lease, how: m.AttemptEnd) -> m.AttemptEnd:
     return replace(how, foreign=how.foreign | foreign, faults=how.faults | faults)
 
 
-def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Verdict) -> None:
+def _follow(draft: Draft, job: m.Job, time: float, how: m.AttemptEnd, verdict: Verdict) -> None:
     """Put the verdict on an attempt into effect for its job."""
     after = move(job.state, verdict.trigger)
     if after.ended:
@@ -165,7 +166,7 @@ def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Ver
             verdict.reason,
             verdict.message,
             verdict.exit_code,
-            ended_at,
+            how.ended_at,
         )
         return
     if after is JobState.HELD:
@@ -173,6 +174,7 @@ def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Ver
         draft.note(time, "job_held", "held; it goes on when it is released", job.id)
         return
     counted = 1 if verdict.counted else 0
+    room = how.room if verdict.reason is EndReason.DISK_FULL else None
     draft.put(
         replace(
             job,
@@ -182,6 +184,8 @@ def _follow(draft: Draft, job: m.Job, time: float, ended_at: float, verdict: Ver
             retries=job.retries + counted,
             streak=job.streak + counted,
             not_before=time + verdict.delay if verdict.delay else None,
+            room=room,
+            room_by=time + WITHOUT_ROOM if room is not None else None,
         )
     )
     when = f" in {verdict.delay:.0f} s" if verdict.delay else ""

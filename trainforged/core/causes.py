@@ -42,6 +42,10 @@ _GPU_FAULT = re.compile(
 )
 _MEMORY = re.compile(r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)")
 _DISK = re.compile(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded|database or disk is full")
+_PERHAPS_DISK = re.compile(
+    r"PytorchStreamWriter failed|inline_container\.cc.*(unexpected pos|file write failed)"
+    r"|\[Errno 5\]|disk I/O error|[Ww]rite error|[Uu]nable to write|\bshort write\b"
+)  # where the disk turns out to be full
 _PEER = re.compile(
     r"DistBackendError|DistNetworkError|DistStoreError|Watchdog caught collective operation timeout"
     r"|ncclRemoteError|ncclSystemError|Connection (closed|reset) by peer|Connection refused"
@@ -80,7 +84,7 @@ def _elsewhere(rank: RankEnd | None, end: AttemptEnd, said: str) -> EndReason:
     killed = rank.signal if rank is not None else end.signal
     if _MEMORY.search(said) or _killed_by_kernel(killed, end, said):
         return EndReason.OUT_OF_MEMORY
-    if _DISK.search(said) or _left_no_word(killed, end, said):
+    if _DISK.search(said) or _left_no_word(killed, end, said) or _could_not_write(killed, end, said):
         return EndReason.DISK_FULL
     if len(end.ranks) > 1 and _PEER.search(said):
         return EndReason.PEER_LOST
@@ -99,6 +103,8 @@ def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> s
         return f"{in_a_line(describe(end))}; {perhaps}"
     if _left_no_word(killed, end, said):
         return f"{in_a_line(describe(end))}, and no room is left on the disk for what it had to say"
+    if _could_not_write(killed, end, said):
+        return f"{in_a_line(describe(end))}; the disk of {end.room.path if end.room else 'its files'} is full"
     if rank is not None and rank.error is None:
         for pattern in (_MEMORY, _DISK, _PEER):
             if pattern.search(said):
@@ -109,6 +115,13 @@ def _evidence(rank: RankEnd | None, end: AttemptEnd, said: str, where: str) -> s
 def _left_no_word(killed: int | None, end: AttemptEnd, said: str) -> bool:
     """Where the disk is full, what tells so cannot be kept either."""
     return end.full and killed is None and not said.strip()
+
+
+def _could_not_write(killed: int | None, end: AttemptEnd, said: str) -> bool:
+    """In words of its own, or by a file in memory that found no room to be written to."""
+    wrote = killed is None and _PERHAPS_DISK.search(said) is not None
+    full = end.full or (end.room is not None and end.room.used_up)
+    return full and not _DISK.search(said) and (wrote or killed == signal.SIGBUS)
 
 
 def _killed_by_kernel(killed: int | None, end: AttemptEnd, said: str) -> bool:

@@ -45,8 +45,8 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
         case JobState.HELD:
             return f"is held; `tfctl release {job.id}` lets it go on"
         case JobState.BACKOFF:
-            if no_room(state, job):
-                return f"waits for room on the disk: {job.evidence or job.reason}"
+            if no_room(state, job, now):
+                return f"waits for room on the disk{_wanted(job)}: {job.evidence or job.reason}"
             wait = _duration(max(0.0, (job.not_before or now) - now))
             return f"starts again in {wait} (retry {job.retries}): {job.evidence or job.reason}"
         case JobState.STARTING:
@@ -65,6 +65,13 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
         case JobState.FAILED:
             cause = (job.reason or "unknown").replace("_", " ")
             return f"failed ({cause}): {job.evidence or 'no evidence was kept'}"
+
+
+def _wanted(job: m.Job) -> str:
+    if job.room is None:
+        return ""
+    free, wanted = (f"{size / 2**20:,.0f} MiB" for size in (job.room.free, job.room.wanted))
+    return f" of {job.room.path} ({free} were free; it goes on at {wanted})"
 
 
 def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:

@@ -109,7 +109,8 @@ def _blameless(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
     if not _continues(job) and end.start_error is None:
         return _given_up(end, why, None)
     moved = job.advanced or end.rebooted
-    delay = 0.0 if moved else backoff(job.recovery.backoff, 1, jitter)
+    full = why.reason is EndReason.DISK_FULL  # waits for room whatever it did before
+    delay = 0.0 if moved and not full else backoff(job.recovery.backoff, 1, jitter)
     return Verdict(
         trigger=Trigger.BACK_OFF if delay else Trigger.RETRY,
         reason=why.reason,

@@ -97,6 +97,7 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.DrainRequested: gpus.drain_requested,
     m.UndrainRequested: gpus.undrain_requested,
     m.RoomChanged: turns.room_changed,
+    m.RoomFound: turns.room_found,
     m.SettingsChanged: gpus.settings_changed,
     m.ClockSet: turns.clock_set,
     m.DatabaseMended: turns.database_mended,

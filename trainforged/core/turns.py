@@ -18,7 +18,7 @@ replace = msgspec.structs.replace
 def time_passed(draft: Draft, event: m.TimePassed) -> m.Reply:
     now = event.time
     for job in draft.timed():
-        if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now and not no_room(draft, job):
+        if job.state is JobState.BACKOFF and (job.not_before or 0.0) <= now and not no_room(draft, job, now):
             draft.put(replace(job, state=move(job.state, Trigger.RETRY), not_before=None))
         elif job.state is JobState.RUNNING:
             limit = _time_limit(job)
@@ -44,6 +44,7 @@ def clock_set(draft: Draft, event: m.ClockSet) -> m.Reply:
                 not_before=_moved(job.not_before, event.by),
                 attempt_started_at=_moved(job.attempt_started_at, event.by),
                 passed_since=_moved(job.passed_since, event.by),
+                room_by=_moved(job.room_by, event.by),
             )
         )
     way = "forward" if event.by > 0 else "back"
@@ -62,9 +63,20 @@ def room_changed(draft: Draft, event: m.RoomChanged) -> m.Reply:
     return time_passed(draft, m.TimePassed(time=event.time))
 
 
-def no_room(state: Draft | State, job: m.Job) -> bool:
-    """It ended for want of room, and there still is none."""
-    return job.reason == EndReason.DISK_FULL and not state.machine.room
+def room_found(draft: Draft, event: m.RoomFound) -> m.Reply:
+    job = draft.job(event.job)
+    if job is None or job.room is None:
+        return m.Refused(code="conflict", message=f"job {event.job} does not wait for room")
+    draft.put(replace(job, room=None, room_by=None))
+    return time_passed(draft, m.TimePassed(time=event.time))
+
+
+def no_room(state: Draft | State, job: m.Job, now: float) -> bool:
+    """It ended for want of room, and there still is none: on the disk where that was, or on the state
+    folder's."""
+    if job.reason != EndReason.DISK_FULL:
+        return False
+    return not state.machine.room or (job.room is not None and now < (job.room_by or 0.0))
 
 
 def _time_limit(job: m.Job) -> float | None:
@@ -78,7 +90,7 @@ def moments(job: m.Job, patience: float) -> list[float]:
     passed = job.passed_since + patience if job.passed_since is not None else None
     by_state = {
         JobState.QUEUED: (passed,),
-        JobState.BACKOFF: (job.not_before,),
+        JobState.BACKOFF: (job.not_before, job.room_by),
         JobState.RUNNING: (_time_limit(job),),
     }
     return [t for t in by_state.get(job.state, ()) if t is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import getpass
 import logging
 import random
@@ -16,6 +16,7 @@ import msgspec
 from trainforge.api import EventView, GroupsView
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
+from trainforged.daemon.bounded import bounded
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.figures import FigureBook
@@ -28,7 +29,7 @@ from trainforged.daemon.options import Options, Settings
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
-from trainforged.daemon.room import has_room
+from trainforged.daemon.room import LONGEST_ANSWER, look_at_disks
 from trainforged.daemon.service import DaemonService
 from trainforged.daemon.soundness import SoundnessWatch
 from trainforged.daemon.submissions import Submissions
@@ -242,9 +243,20 @@ class Parts:
 
     async def _conclude(self, event: m.AttemptEnded) -> None:
         position = await self.records.finish(event.job, event.attempt)
-        full = not await asyncio.to_thread(has_room, self._state_dir, self._settings.least_free())
-        end = msgspec.structs.replace(event.end, full=full)
+        end = event.end
+        if end.exit_code or end.signal or end.start_error:
+            with contextlib.suppress(TimeoutError):
+                end = await bounded(partial(self._with_room, event.job, end), LONGEST_ANSWER)
         self.engine.tell(msgspec.structs.replace(event, end=end, position=position, jitter=random.random()))
+
+    def _with_room(self, job: int, end: m.AttemptEnd) -> m.AttemptEnd:
+        """With what is free on the disks to which it writes. Reads them."""
+        try:
+            places = self._folders_of(job)
+        except (StorageError, OSError):
+            places = []
+        room, full = look_at_disks(end, self._state_dir, places, self._settings.least_free())
+        return msgspec.structs.replace(end, room=room, full=full)
 
 
 def _phase(reader: RecordReader, job: int, attempt: int) -> str | None:

@@ -227,7 +227,7 @@ class AttemptFolder:
     def _whole(self, end: AttemptEnd) -> AttemptEnd:
         end = self._with_ranks(end)
         rebooted = end.rebooted or self._went_down_with_the_machine(end)
-        end = msgspec.structs.replace(end, tails=self._tails(end), rebooted=rebooted)
+        end = msgspec.structs.replace(end, tails=self._tails(end), refused={}, rebooted=rebooted)
         return end if rebooted or end.stopped else self._with_the_kernels_word(end)
 
     def _with_the_kernels_word(self, end: AttemptEnd) -> AttemptEnd:
@@ -255,7 +255,8 @@ class AttemptFolder:
         if not end.ranks and (end.exit_code or end.signal):
             silent = [0]
         names = {rank: f"rank-{rank}.log" if len(end.ranks) > 1 else "output.log" for rank in silent}
-        return {rank: self._tail(name) for rank, name in list(names.items())[:MOST_TAILS]}
+        some = list(names.items())[:MOST_TAILS]
+        return {rank: self._tail(name) + end.refused.get(rank, "") for rank, name in some}
 
     def _tail(self, name: str) -> str:
         try:

@@ -164,6 +164,12 @@ class RoomChanged(Event, frozen=True, kw_only=True):
     room: bool
 
 
+class RoomFound(Event, frozen=True, kw_only=True):
+    """The disk has what the job waits for (`Job.room`)."""
+
+    job: int
+
+
 class SettingsChanged(Event, frozen=True, kw_only=True):
     """`patience`: seconds a job may be passed before what comes free is kept for it."""
 

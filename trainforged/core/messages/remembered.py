@@ -7,6 +7,20 @@ import msgspec
 from trainforge.spec import Recovery, Resources, Schedule
 from trainforge.states import EndReason, JobState
 
+NEXT_TO_NOTHING = 1 << 20  # bytes of a disk
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What was free on the disk of `path` when it was not enough, and what has to be before another try."""
+
+    path: str
+    free: int  # bytes
+    wanted: int
+
+    @property
+    def used_up(self) -> bool:
+        return self.free < NEXT_TO_NOTHING
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What has to be known of a job to decide about it. The rest of its submission lies in storage."""
@@ -37,6 +51,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence: str | None = None  # of how it, or its newest attempt, ended: one line
     exit_code: int | None = None
     passed_since: float | None = None  # since when later jobs start before it
+    room: Room | None = None  # what it waits for, since it ended for want of it
+    room_by: float | None = None  # when it is tried whether there is room or not
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,7 +121,9 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hopeless: bool = False  # the same start would fail in the same way (no such script, say)
     ranks: tuple[RankEnd, ...] = ()  # in order of their end
     tails: dict[int, str] = {}  # the last that failing ranks wrote (0: of a command)
-    full: bool = False  # no room is left on the disk to which it writes, and its words
+    full: bool = False  # no room is left on a disk to which it writes, or its words
+    room: Room | None = None  # of the disk that it found full, or that has least
+    refused: dict[int, str] = {}  # the last of the ranks' words (0: of a command) that the disk refused
     oom_kills: int = 0  # of its processes, that the kernel killed for want of memory
     oom_elsewhere: int = 0  # the same on the whole machine meanwhile, where nobody counted its own
     oom_log: str | None = None  # a sentence: what the kernel's log says of such a kill of one of its own

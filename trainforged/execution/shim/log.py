@@ -18,6 +18,9 @@ import os
 LEAST = 4096  # bytes of a part: a cap below four of these is not obeyed
 
 
+KEPT = 800  # bytes of what the disk refused
+
+
 class Log:
     """One stem. Takes at most `limit` bytes of disk, and loses the middle first.
 
@@ -33,6 +36,7 @@ class Log:
         self._cut = 0
         self._lost = 0  # not written since the disk refused it
         self._ends_a_line = True
+        self.refused = b""  # the last of what the disk refused, until it takes some again
         self._fd = self._open(f"{stem}.log")
         self._name_too("log")
         self._size = os.fstat(self._fd).st_size  # the attempt's preparation may have said something
@@ -45,7 +49,9 @@ class Log:
             while rest:
                 rest = rest[self._append(rest) :]
             self._lost = 0
+            self.refused = b""
         except OSError:
+            self.refused = (self.refused + data)[-KEPT:]
             self._lost = len(rest) if len(rest) <= len(data) else lost + len(data)
 
     def _append(self, data: bytes) -> int:

@@ -13,6 +13,7 @@ from trainforged.execution.shim.log import Log
 
 CHUNK = 1 << 16
 LONGEST_LINE = 1 << 14  # of a rank, before it is passed on in pieces
+MOST_REFUSED = 4
 HOLD = 0.1  # seconds that the beginning of a line waits for its end
 
 
@@ -35,6 +36,10 @@ class Source:
         if data:
             self.take(data)
         return bool(data)
+
+    @property
+    def refused(self) -> bytes:
+        return self._log.refused if self._log is not None else b""
 
     def take(self, data: bytes) -> None:
         if self._log is not None:
@@ -122,6 +127,12 @@ class Output:
         for source in self.sources:
             if source.held_since is not None and now >= source.held_since + HOLD:
                 source.flush()
+
+    def refused(self) -> dict[str, str]:
+        """The last words, by rank (0: of a command), that the disk refused; of a few ranks at most."""
+        sources = self.sources[1:] if self._ranks > 1 else self.sources
+        words = {str(rank): source.refused for rank, source in enumerate(sources) if source.refused}
+        return {rank: text.decode(errors="replace") for rank, text in [*words.items()][:MOST_REFUSED]}
 
     def finish(self) -> None:
         """When no writer is left: take the rest, and remove the FIFOs."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READY_FD = 3  # closed once the command runs, or with us
-STATUS_ROOM = 1 << 14  # bytes kept for exit.json from the start on
+STATUS_ROOM = 1 << 15  # bytes kept for exit.json from the start on
 
 
 def main(folder: str) -> None:
@@ -257,6 +257,7 @@ class Shim:
             "ended_at": time.time(),
             "stopped": self._course.ordered and not self._cut_short,
             "ranks": self._ends,
+            "refused": self._output.refused(),
         }
         if self._started_at is not None:
             end["ran"] = time.clock_gettime(time.CLOCK_BOOTTIME) - self._began
