@@ -95,9 +95,12 @@ def _beside(kills: int, seed: int) -> list[str]:
     return [*beside.table(outcomes), *missing]
 
 
-def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lambda line: None) -> Count:
+def torture(
+    faults: int, jobs: int, seed: int, say: Callable[[str], None] = lambda line: None, *, last: str = ""
+) -> Count:
     """Run it in a folder of its own. As root the state folder has a disk of its own, to be filled; with a C
-    compiler the GPUs are those of a stand-in driver, read by the process that reads real ones."""
+    compiler the GPUs are those of a stand-in driver, read by the process that reads real ones. `last`: one
+    fault more, which the seed does not choose."""
     chance = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
     gpus = [gpu(index, uuid=f"GPU-{uuid.uuid4()}") for index in range(GPUS)]  # others here may be at the same
@@ -116,6 +119,7 @@ def torture(faults: int, jobs: int, seed: int, say: Callable[[str], None] = lamb
             run.faults.commit()
             if (number + 1) % 25 == 0:
                 say(f"{number + 1} faults, {len(run.planned)} jobs")
+        run.faults.commit_one_of(last)
         return run.finish()
     finally:
         daemon.close()

@@ -29,9 +29,19 @@ class Faults:
         while True:
             family = chance.choice(self._families)
             kind = chance.choice(list(family))
-            if family[kind]():
-                self.done[kind] = self.done.get(kind, 0) + 1
+            if self._done(kind, family[kind]()):
                 return
+
+    def commit_one_of(self, kind: str) -> None:
+        """That fault, if there is something to be done to, and if it can be done here."""
+        for family in self._families:
+            if kind in family:
+                self._done(kind, family[kind]())
+
+    def _done(self, kind: str, found: bool) -> bool:
+        if found:
+            self.done[kind] = self.done.get(kind, 0) + 1
+        return found
 
 
 def _daemon(scene: Scene) -> Kinds:
