@@ -147,7 +147,10 @@ def download(layout: Layout, folder: str) -> None:
 def find(layout: Layout, data_dir: Path) -> Path | None:
     """The folder that holds the files: `data_dir` or the usual one in it."""
     for folder in (data_dir / layout.folder, data_dir):
-        present = [name for name in layout.train + layout.test if (folder / name).is_file()]
+        try:
+            present = [name for name in layout.train + layout.test if (folder / name).is_file()]
+        except OSError as error:
+            raise DataError(f"DATA_DIR: {folder} cannot be read: {error.strerror}") from error
         if len(present) == len(layout.train + layout.test):
             return folder
         if present:
@@ -180,10 +183,9 @@ def read_file(path: Path, layout: Layout) -> tuple[Any, Any]:
             entry = pickle.load(file, encoding="latin1")
         entry = {key.decode() if isinstance(key, bytes) else key: value for key, value in entry.items()}
         pixels, labels = np.asarray(entry["data"]), np.asarray(entry[layout.labels], dtype=np.int64)
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: not a file of {layout.torchvision}: {type(error).__name__} {error}"
-        ) from error
+    except Exception as error:  # a damaged pickle may raise whatever there is
+        found = f"{type(error).__name__} {error}".strip()
+        raise DataError(f"{path}: not a file of {layout.torchvision}, or damaged: {found}") from error
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIZE * SIZE):
         found = f"{pixels.dtype} {pixels.shape}"
         raise DataError(f"{path}: expected bytes N × 3072 for N = {len(labels)} labels, found {found}")

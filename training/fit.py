@@ -7,6 +7,7 @@ others waiting for it. What was found, or learned later the hard way, is kept fo
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,13 +174,16 @@ def free_memory() -> int:
 def read_note(folder: str) -> int:
     """What earlier attempts found; 0: nothing."""
     try:
-        return int(Path(folder, NOTE).read_text())
+        return max(0, int(Path(folder, NOTE).read_text()))
     except (OSError, ValueError):
         return 0
 
 
 def write_note(folder: str, images: int) -> None:
-    os.makedirs(folder, exist_ok=True)
     temporary = Path(folder, f".{NOTE}.tmp")
-    temporary.write_text(f"{images}\n")
-    temporary.replace(Path(folder, NOTE))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        temporary.write_text(f"{images}\n")
+        temporary.replace(Path(folder, NOTE))
+    except OSError as error:
+        print(f"{folder}/{NOTE} was not written: {error.strerror}", file=sys.stderr)

@@ -5,8 +5,11 @@ Nothing here makes the host wait for the device until it is read.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -166,20 +169,32 @@ def has_tensorboard() -> bool:
 
 class Board:
     """TensorBoard's files in the folder `tensorboard`, where they are wanted of this rank. A run that goes on
-    takes back what was written beyond the step it goes on from."""
+    takes back what was written beyond the step it goes on from. A disk
+    that is full ends the files, not the run."""
 
     def __init__(self, step: int, wanted: bool) -> None:
-        self.writer = None
+        self.writer: Any = None
         if wanted:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter("tensorboard", purge_step=step + 1)
+            with self.disk():
+                self.writer = SummaryWriter("tensorboard", purge_step=step + 1)
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         if self.writer:
-            for name, value in metrics.items():
-                self.writer.add_scalar(name, value, step)
+            with self.disk():
+                for name, value in metrics.items():
+                    self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self.writer:
-            self.writer.close()
+            with self.disk():
+                self.writer.close()
+
+    @contextlib.contextmanager
+    def disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            print(f"TensorBoard's files end here: {error.strerror}", file=sys.stderr)

@@ -7,14 +7,16 @@ To add a knob, add a field: its default is written the way a user would write it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data import DATASETS
+from data import DATASETS, DataError
 from kinds import (
     ABOVE_0,
     BATCH,
@@ -172,6 +174,21 @@ def usage() -> str:
         f"  {n.upper():<20} {m['about']} [{m['default']}]\n{'':23}{m['kind'].expected}" for n, m in knobs()
     )
     return "usage: python train.py, with environment variables:\n" + "\n".join(lines)
+
+
+@contextlib.contextmanager
+def refusals(first: bool) -> Iterator[None]:
+    """Where this run cannot be, let the first rank say why, and leave with status 2, without a traceback."""
+    try:
+        yield
+    except (SettingsError, DataError, RuntimeError) as error:
+        # The Checkpointer wraps what a part objects to.
+        wrong = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(wrong, (SettingsError, DataError)):
+            raise
+        if first:
+            print(error, file=sys.stderr)
+        raise SystemExit(2) from error  # by which TrainForge knows that it need not try again
 
 
 def strangers(environ: Mapping[str, str]) -> list[str]:

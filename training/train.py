@@ -30,7 +30,7 @@ from feeding import Order, Source, fetch, workers_needed
 from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summary
 from model import build
 from ranks import Ranks
-from settings import Settings, SettingsError, strangers, usage
+from settings import Settings, refusals, strangers, usage
 from utils import Progress, WeightAverage, compile_model, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
@@ -73,12 +73,12 @@ class Trainer:
 
     def describe(self) -> str:
         """What will run, for the head of the log."""
-        ranks, progress = self.ranks, self.progress
+        ranks, steps = self.ranks, len(self.source) // self.settings.batch_size
         size = sum(weight.numel() for weight in self.model.parameters())
         return (
-            f"{self.settings.table()}\n{progress.identity}\n"
+            f"{self.settings.table()}\n{self.progress.identity}\n"
             f"{size / 1e6:.2f} M weights, {len(self.source)} training and {len(self.test)} test images, "
-            f"{progress.steps_per_epoch} steps per epoch, {ranks.count} × {ranks.device_name}"
+            f"{steps} steps per epoch, {ranks.count} × {ranks.device_name}"
         )
 
     def run(self) -> None:
@@ -97,8 +97,9 @@ class Trainer:
                 break
             self.end_epoch(scores)
         self.save()
-        self.checkpointer.close()
         self.board.close()
+        if not self.checkpointer.close():
+            sys.exit(f"step {self.progress.step} was not saved: what came after the last checkpoint is lost")
 
     def train_epoch(self) -> bool:
         """Train to the end of this epoch, or of the steps; False when asked to stop before."""
@@ -282,12 +283,8 @@ def main() -> None:
         print(usage())
         sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
     ranks = Ranks.from_environment(os.environ)
-    try:
+    with refusals(ranks.first):
         trainer = prepare(ranks)
-    except (SettingsError, DataError) as error:
-        if ranks.first:
-            print(error, file=sys.stderr)
-        sys.exit(2)
     ranks.say("\n".join([trainer.describe(), *strangers(os.environ)]))
     trainer.run()
     ranks.leave()

@@ -16,7 +16,7 @@ from torch import nn
 
 from metrics import Scores
 from ranks import Ranks
-from settings import Settings
+from settings import Settings, SettingsError
 
 
 @dataclass
@@ -67,17 +67,20 @@ class Progress:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["identity"] != self.identity:
-            sys.exit(f"the checkpoint is of {state['identity']}; this run is of {self.identity}")
+            raise SettingsError(f"the checkpoint is of {state['identity']}; this run is of {self.identity}")
         vars(self).update(state, scores=Scores(*state["scores"]))
 
 
 def keep_record(folder: str, settings: Settings, identity: str) -> None:
     """What this attempt was told to do, and on which images, beside its checkpoints: `settings.json`."""
     knobs = {name: {"value": value, "source": source} for name, value, source in settings.rows()}
-    os.makedirs(folder, exist_ok=True)
     path = Path(folder, "settings.json")
-    path.with_suffix(".tmp").write_text(json.dumps({"run": identity, "knobs": knobs}, indent=1))
-    path.with_suffix(".tmp").replace(path)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        path.with_suffix(".tmp").write_text(json.dumps({"run": identity, "knobs": knobs}, indent=1))
+        path.with_suffix(".tmp").replace(path)
+    except OSError as error:
+        print(f"{path} was not written: {error.strerror}", file=sys.stderr)
 
 
 class WeightAverage:

@@ -96,6 +96,7 @@ VERDICTS = [
     ({}, {"ranks": (ABORT, rank(1, signal=9)), "tails": {0: WATCHDOG}}, T.RETRY, R.PEER_LOST, True),
     # what the next attempt would meet again
     ({}, {"ranks": (rank(0, exit_code=2),), "tails": {0: "usage: train.py"}}, T.FAIL, R.USER_ERROR, False),
+    ({}, {"ranks": (rank(0, exit_code=2, error="E: no", error_type="E"),)}, T.FAIL, R.USER_ERROR, False),
     ({}, {"ranks": (MISSING,)}, T.FAIL, R.USER_ERROR, False),
     ({}, {"exit_code": 1, "tails": {0: NO_TORCH}}, T.FAIL, R.USER_ERROR, False),
     ({}, {"exit_code": 1, "tails": {0: "Traceback …\nValueError: 7\n"}}, T.RETRY, R.USER_ERROR, True),

@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 DEADLINE = 400.0  # seconds: importing transformers, or lightning, on a busy machine takes long
 LOOPS = {
     "plain.py": "import torch",
+    "accelerate_loop.py": "import accelerate",
     "hugging_face.py": "from transformers import Trainer, TrainerCallback, TrainingArguments",
     "lightning_callback.py": "import lightning",
 }

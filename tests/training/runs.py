@@ -97,6 +97,8 @@ def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
     if free := env.get(f"STAND_IN_FREE_{env['RANK']}"):
         fit = importlib.import_module("fit")
         fit.free_memory = lambda: int(free)  # type: ignore[attr-defined]
+    if size := env.get("STAND_IN_DISK"):  # no file grows beyond it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), resource.RLIM_INFINITY))
     if env.get("STAND_IN_RANK", env["RANK"]) == env["RANK"]:
         limit_memory(int(env.get("STAND_IN_MEMORY", "0")))
     runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -84,6 +84,11 @@ def test_present_images_are_not_downloaded(tmp_path: Path, offline: None) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python"]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_named() -> None:
+    with pytest.raises(DataError, match=r"DATA_DIR: a+/cifar-100-python cannot be read: File name too long"):
+        ensure("cifar100", 300 * "a")
+
+
 def test_half_a_data_set_is_refused(tmp_path: Path) -> None:
     write_cifar100(tmp_path)
     (tmp_path / "cifar-100-python" / "test").unlink()
@@ -101,6 +106,9 @@ def content(pixels: tuple[int, ...], labels: list[int], kind: type = np.uint8) -
         (b"no pickle at all", "not a file of CIFAR100"),
         (b"", "not a file of CIFAR100"),
         (pickle.dumps([1, 2]), "not a file of CIFAR100"),
+        (pickle.dumps({"data": None, "fine_labels": None}), "not a file of CIFAR100, or damaged: TypeError"),
+        (b"cnowhere\nnothing\n.", "not a file of CIFAR100, or damaged: ModuleNotFoundError"),
+        (b"\x80\x04X\xff\xff\xff\x7f", "not a file of CIFAR100, or damaged"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}), "KeyError 'fine_labels'"),
         (content((2, 3000), [0, 1]), "expected bytes N × 3072 for N = 2 labels, found uint8 (2, 3000)"),
         (content((3, 3072), [0, 1]), "expected bytes N × 3072 for N = 2 labels, found uint8 (3, 3072)"),

@@ -11,7 +11,7 @@ import torch
 from metrics import Meter, Scores
 from model import MODELS, build
 from ranks import Ranks
-from settings import Settings
+from settings import Settings, SettingsError
 from utils import Progress, WeightAverage, learning_rate, make_optimizer
 
 pytestmark = pytest.mark.torch
@@ -153,7 +153,7 @@ def test_progress_goes_through_a_checkpoint_but_not_into_another_run() -> None:
     other.load_state_dict(progress.state_dict())
     assert other == progress
     with pytest.raises(
-        SystemExit, match="the checkpoint is of resnet18 on cifar100; this run is of resnet50"
+        SettingsError, match="the checkpoint is of resnet18 on cifar100; this run is of resnet50"
     ):
         Progress("resnet50 on cifar100", 100, 16).load_state_dict(progress.state_dict())
 

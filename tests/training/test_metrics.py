@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+import fit
 from metrics import Board, Scores, Stopwatch, Times, summary
 from ranks import Ranks
+from settings import Settings
 from tests.training.runs import Runs
+from utils import keep_record
 
 pytestmark = pytest.mark.torch
 
@@ -73,3 +80,42 @@ def test_tensorboard_gets_what_is_reported(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events] == [
         (1, 1), (2, 2), (3, 3), (4, 34), (5, 35), (6, 36), (7, 37)
     ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_the_files_of_tensorboard_but_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    ended: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)  # of TensorBoard's own thread
+    with full_disk():
+        board = Board(0, wanted=True)
+        for step in range(1000):
+            board.add(step, {"loss": 1.0})
+        board.close()
+        board.add(1001, {"loss": 1.0})
+    assert capsys.readouterr().err.count("TensorBoard's files end here: File too large") == 1
+
+
+def test_a_full_disk_keeps_no_notes_and_ends_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_disk():
+        keep_record(str(tmp_path), Settings.read({}), "a run")
+        fit.write_note(str(tmp_path), 64)
+    said = capsys.readouterr().err
+    assert "settings.json was not written: File too large" in said
+    assert "batch-size-per-gpu was not written: File too large" in said
+    assert fit.read_note(str(tmp_path)) == 0

@@ -143,10 +143,24 @@ def test_a_mean_of_weights_that_is_asked_for_later_begins_with_the_weights(runs:
     assert 0 < (weights - mean).abs().max() < 0.05
 
 
+def test_a_full_disk_is_survived_but_a_run_whose_end_is_on_no_disk_has_not_succeeded(runs: Runs) -> None:
+    whole, broken = runs.job(), runs.job(CHECKPOINT_INTERVAL="10 steps")
+    whole.complete(2)
+    broken.complete(2, MAX_STEPS=5)
+    full = broken.start(2, STAND_IN_DISK=100_000)
+    assert full.end() == [1, 0], full.output
+    assert full.records("report")[-1]["step"] == 20, "training went on"
+    assert "step 20 was not saved: what came after the last checkpoint is lost" in full.output
+    assert "Traceback" not in full.output
+    assert broken.state()["step"] == 5, "the old one stays"
+    broken.complete(2)
+    assert differences(weights_and_progress(whole.state()), weights_and_progress(broken.state())) == []
+
+
 def test_another_network_does_not_go_on_from_this_checkpoint(runs: Runs) -> None:
     job = runs.job(MAX_STEPS=1)
-    job.complete()
-    other = job.start(OPTIMIZER="adamw")
-    assert other.end() == [1]
-    assert "the checkpoint is of resnet20 with sgd on cifar100" in other.output
+    job.complete(2)
+    other = job.start(2, OPTIMIZER="adamw")
+    assert other.end() == [2, 2]
+    assert other.output.count("the checkpoint is of resnet20 with sgd on cifar100") == 1
     assert "Traceback" not in other.output

@@ -60,6 +60,7 @@ class Checkpointer:
         self._turns: dict[int, int] = {}
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._written = True  # the last save, on this rank's part
         self._last = 0  # the step of the last save, or that was resumed
         self._began = 0.0  # when the last save did
         self._waits = 0  # saves in a row that waited for the one before them
@@ -174,10 +175,12 @@ class Checkpointer:
         """Return when the last save is whole, or has failed: a kill costs only what comes after it."""
         self._finish()
 
-    def close(self) -> None:
-        """Wait for the last save. Leaving the interpreter waits too."""
+    def close(self) -> bool:
+        """Wait for the last save. Leaving the interpreter waits too. False, on rank 0, where it could not be
+        written: what it held, the end of training perhaps, is on no disk."""
         self._finish()
         self._snapshot = Snapshot()
+        return self._written
 
     def _before_step(self, *_: object) -> None:
         """An optimizer is about to change its state, which may not be copied yet."""
@@ -213,9 +216,11 @@ class Checkpointer:
 
     def _write(self, order: Order, rank_state: Any, objects: Any, started: float) -> None:
         """Runs in the background: nothing is raised here."""
+        self._written = False
         try:
             if order.rank != 0:
                 publishing.write_rank(order, rank_state)
+                self._written = True
                 return
             self._snapshot.finish()
             state = {"step": order.step, "objects": objects}
@@ -229,6 +234,7 @@ class Checkpointer:
             _tell_unwritten(order, f"{type(error).__name__}: {error}")
             self._failure = error
         else:
+            self._written = True
             records.write(
                 protocol.CHECKPOINT,
                 step=checkpoint.step,

@@ -78,7 +78,10 @@ def _read(path: str) -> Any:
     """Unpickle without restriction: states hold objects of any class, and the file is this job's own."""
     import torch
 
-    return torch.load(path, map_location="cpu", weights_only=False)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever a class has against it; it is not damaged, that was looked at
+        raise RuntimeError(f"checkpoint {path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _check(name: str, part: Any) -> None:

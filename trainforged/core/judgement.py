@@ -168,8 +168,9 @@ def _hopeless(job: Job, end: AttemptEnd, error: str | None) -> bool:
     if rank is None:
         said = raised(end)
         return said is not None and said.type in HOPELESS_ERRORS
-    misused = rank.exit_code == USAGE and "usage: " in end.tails.get(rank.rank, "")
-    return misused or rank.error_type in HOPELESS_ERRORS
+    # With an error only after `raise SystemExit(2) from error`: the script says what it cannot run with.
+    told = rank.error_type is not None or "usage: " in end.tails.get(rank.rank, "")
+    return (rank.exit_code == USAGE and told) or rank.error_type in HOPELESS_ERRORS
 
 
 def backoff(first: float, streak: int, jitter: float) -> float:
