@@ -75,9 +75,8 @@ class BoxedDaemon(RealDaemon):
         """Every process is gone at once."""
         assert self._box is not None
         os.kill(self._first, signal.SIGKILL)
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)  # it stops with a daemon that stops, and then reaps none
-            self.process.wait(DEADLINE)
+        if (process := self.process) is not None:
+            wait_until(lambda: _reaped(process), "nsenter to end")
         self._box.communicate(timeout=DEADLINE)
         wait_until(lambda: not self.processes(), "all that was in the container to be gone")
 
@@ -116,6 +115,12 @@ class BoxedDaemon(RealDaemon):
             if name.isdecimal() and _space(int(name)) == space and _inside(int(name)) == pid:
                 return int(name)
         return None
+
+
+def _reaped(nsenter: subprocess.Popen[bytes]) -> bool:
+    """It stops itself when it learns that the daemon has stopped, and reaps nobody until it may go on."""
+    nsenter.send_signal(signal.SIGCONT)
+    return nsenter.poll() is not None
 
 
 def _children(pid: int) -> list[int]:
