@@ -13,7 +13,7 @@ import pytest
 from tests.shell.attempts import Supervised, command
 from trainforged.core import messages as m
 from trainforged.execution import attempt, processes
-from trainforged.execution.starting.systemd import Manager
+from trainforged.execution.starting.systemd import Manager, unit_of
 
 # Starts what stands behind `--` as a service: nobody's child here, with nothing of ours but what it is given.
 STANDS_IN = f"""#!{os.path.realpath(sys.executable)} -IS
@@ -70,7 +70,15 @@ async def test_the_attempt_is_nobodys_child_and_its_end_is_learnt(contained: Con
     assert {"--property=TimeoutStopSec=65", "--property=CPUQuota=100%", "--property=KillMode=mixed"} <= set(
         contained.asked_for()
     )
-    assert not any("MemoryMax" in line for line in contained.asked_for()), "none was asked for"
+    unwanted = ("MemoryMax", "AllowedCPUs", "DeviceAllow")
+    assert not any(name in line for name in unwanted for line in contained.asked_for()), "none was asked for"
+
+
+async def test_the_manager_is_told_which_cores_are_near(contained: Contained, tmp_path: Path) -> None:
+    unit = unit_of("3-1-x", 3, 1, cpu=2, memory=0, grace=1.0, near=(0, 1, 8))
+    manager = Manager(str(contained.program), contained.runtime)
+    manager.start(unit, ["true"], {}, log=tmp_path / "log", readiness=tmp_path / "ready")
+    assert {"--property=AllowedCPUs=0,1,8", "--property=CPUQuota=200%"} <= set(contained.asked_for())
 
 
 async def test_it_runs_is_not_our_child_and_is_stopped(contained: Contained) -> None:

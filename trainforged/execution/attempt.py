@@ -28,7 +28,7 @@ from trainforged.execution import leftovers, processes
 from trainforged.execution.folder import AttemptFolder, Beginning, Ended, Fresh, Running, Shim, Vanished
 from trainforged.execution.launch import CannotStart, Launch, LaunchFile, Prepare
 from trainforged.execution.observing.usage import Family
-from trainforged.execution.starting import nodes, systemd
+from trainforged.execution.starting import nearness, nodes, systemd
 from trainforged.execution.starting.groups import Groups
 from trainforged.execution.starting.spawn import Contained, Spawned, reap_at_end, spawn, spawn_contained
 from trainforged.execution.waiting import Threads, readable
@@ -191,11 +191,11 @@ class Attempt:
         """A shim in a unit of its own; None where the manager refuses."""
         assert self._start is not None
         order = self._start
-        unit = systemd.unit_of(
-            token, order.job, order.attempt,
-            cpu=order.cpu, memory=order.memory, grace=grace, devices=nodes.allowed(order.gpus),
-        )  # fmt: skip
         try:
+            unit = systemd.unit_of(
+                token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace,
+                devices=nodes.allowed(order.gpus), near=nearness.cores(order.gpus, order.cpu),
+            )  # fmt: skip
             return spawn_contained(manager, unit, self._folder.path, token, self._means.python)
         except (systemd.NotContained, OSError) as error:
             log.warning("%s is started without a unit of its own: %s", self._folder.path, error)

@@ -27,11 +27,16 @@ def allowed(gpus: Sequence[str], driver: Path = DRIVER, devices: Path = DEVICES)
     return (*(f"{kind} rwm" for kind in _other_kinds(devices)), *(f"{node} rw" for node in nodes))
 
 
-def _minors(driver: Path) -> Iterator[tuple[str, int]]:
-    """UUID, and the number in the name of its node."""
+def informations(driver: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """What the driver says of each GPU, with its place on the PCI bus."""
     for file in sorted(driver.glob("*/information")):
         lines = [line.split(":", 1) for line in file.read_text().splitlines() if ":" in line]
-        said = {name.strip(): value.strip() for name, value in lines}
+        yield file.parent.name, {name.strip(): value.strip() for name, value in lines}
+
+
+def _minors(driver: Path) -> Iterator[tuple[str, int]]:
+    """UUID, and the number in the name of its node."""
+    for _, said in informations(driver):
         if said.get("Device Minor", "").isdecimal():
             yield said.get("GPU UUID", ""), int(said["Device Minor"])
 

@@ -6,7 +6,7 @@ of the unit is SIGTERM to the shim alone, KILL to everything only after the job'
 lingers: elsewhere the manager ends with the user's last session, and would take the attempts with it.
 
 No polkit is needed, for the manager is the user's own; so the limits are those that the machine's manager
-has delegated to it (`Delegate=` of user@.service): memory, as a rule CPU time.
+has delegated to it (`Delegate=` of user@.service): memory, as a rule CPU time, seldom the choice of cores.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     cpu: int = 0  # cores
+    near: tuple[int, ...] = ()  # the cores that it may run on; empty: all
     memory: int = 0  # bytes
     grace: float = 60.0
     devices: tuple[str, ...] = ()  # what it may open, as `DeviceAllow=` has it; empty: all that its user may
@@ -101,12 +102,20 @@ class Manager:
 
 
 def unit_of(
-    token: str, job: int, attempt: int, *, cpu: int, memory: int, grace: float, devices: tuple[str, ...] = ()
+    token: str,
+    job: int,
+    attempt: int,
+    *,
+    cpu: int,
+    memory: int,
+    grace: float,
+    devices: tuple[str, ...] = (),
+    near: tuple[int, ...] = (),
 ) -> Unit:
     """The unit of the attempt with this mark: `trainforge-<job>-<attempt>-….service`."""
     name, description = f"trainforge-{token}.service", f"TrainForge: job {job}, attempt {attempt}"
     limits = {"cpu": cpu, "memory": memory}
-    return Unit(name=name, description=description, **limits, grace=grace, devices=devices)
+    return Unit(name=name, description=description, **limits, grace=grace, devices=devices, near=near)
 
 
 def _properties(unit: Unit) -> Iterator[str]:
@@ -121,6 +130,8 @@ def _properties(unit: Unit) -> Iterator[str]:
         yield f"MemoryMax={unit.memory}"
     if unit.cpu > 0:
         yield f"CPUQuota={unit.cpu * 100}%"
+    if unit.near:
+        yield f"AllowedCPUs={','.join(map(str, unit.near))}"
     if unit.devices:
         yield "DevicePolicy=closed"
         yield from (f"DeviceAllow={device}" for device in unit.devices)
