@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.real import RealDaemon
+from tests.daemon.machines import Machine
+from tests.daemon.real import RealDaemon, wait_until
 
 
 @pytest.fixture
@@ -30,3 +31,16 @@ def start_daemon() -> Iterator[Callable[..., RealDaemon]]:
 def daemon(start_daemon: Callable[..., RealDaemon]) -> RealDaemon:
     """A daemon with two simulated GPUs."""
     return start_daemon()
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    folder = Path(tempfile.mkdtemp(prefix="tf-"))
+    made = Machine(folder)
+    try:
+        made.daemon.start()
+        wait_until(lambda: made.gpu(0).state == "free" and made.gpu(1).state == "free", "both GPUs")
+        yield made
+    finally:
+        made.daemon.close()
+        shutil.rmtree(folder, ignore_errors=True)

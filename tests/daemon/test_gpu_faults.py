@@ -3,79 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.daemon.real import RealDaemon, wait_until
-from tests.shell.nvml_standin import Standin, gpu
-from trainforge.api import GpuView, JobView
+from tests.daemon.machines import Machine
+from tests.daemon.real import wait_until
 from trainforge.states import JobState
-
-SCRIPT = """
-import os, time, trainforge
-trainforge.report(step=int(os.environ["TRAINFORGE_ATTEMPT"]))
-while os.environ["TRAINFORGE_ATTEMPT"] == "1" and not os.path.exists("fail"):
-    time.sleep(0.01)
-if os.environ["TRAINFORGE_ATTEMPT"] == "1":
-    raise RuntimeError(open("fail").read())
-"""
-
-
-class Machine:
-    """A daemon on two GPUs of its own, whose driver a test steers."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "driver").mkdir()
-        self._standin = Standin(folder / "driver")
-        self._uuids = [f"GPU-{uuid.uuid4()}" for _ in range(2)]  # other tests run beside this one
-        self.say()
-        self.daemon = RealDaemon(folder, None, env=self._standin.env)
-
-    def say(self, **first: Any) -> None:
-        """What the driver answers of GPU 0 from now on."""
-        zero, one = self._uuids
-        self._standin.say(gpu(0, uuid=zero, xid=0) | first, gpu(1, uuid=one, xid=0))
-
-    def gpu(self, index: int) -> GpuView:
-        with self.daemon.client() as client:
-            return client.gpus().gpus[index]
-
-    def job(self, number: int) -> JobView:
-        with self.daemon.client() as client:
-            return client.job(number)
-
-    def running(self) -> int:
-        """A script of one GPU that runs, and ends with what is written to `fail`."""
-        (self.daemon.folder / "train.py").write_text(SCRIPT)
-        self.daemon.tfctl("submit", "train.py", "--gpu", "1", "--set", "recovery.max_retries=0",
-                          "--set", "recovery.backoff=0.1s")  # fmt: skip
-        self.daemon.wait_for(1, JobState.RUNNING)
-        records = self.daemon.state_dir / "jobs" / "1" / "attempts" / "1" / "records-0.jsonl"
-        wait_until(records.exists, "its first report")
-        return 1
-
-    def fail(self, error: str) -> None:
-        (self.daemon.folder / "fail.new").write_text(error)
-        (self.daemon.folder / "fail.new").rename(self.daemon.folder / "fail")
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    folder = Path(tempfile.mkdtemp(prefix="tf-"))
-    made = Machine(folder)
-    try:
-        made.daemon.start()
-        wait_until(lambda: made.gpu(0).state == "free" and made.gpu(1).state == "free", "both GPUs")
-        yield made
-    finally:
-        made.daemon.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_gpu_that_falls_off_the_bus_is_set_aside_and_its_job_goes_on_elsewhere(machine: Machine) -> None:

@@ -18,6 +18,7 @@ WELL = Sample(uuid="GPU-1", index=0, uncorrected=2)
         ({"xids": (31, 79)}, WELL, "XID 79: it has fallen off the bus"),
         ({"uncorrected": 2}, WELL, None),
         ({"uncorrected": 3}, WELL, "3 uncorrectable memory errors"),
+        ({"uncorrected": 3}, Sample(uuid="GPU-1", index=0), None),  # it could not be told before
         ({"uncorrected": 3}, None, None),  # from before we looked
         ({"remap_failed": True}, None, "bad memory rows could not be replaced"),
         ({"remap_failed": True}, Sample(uuid="GPU-1", index=0, remap_failed=True), None),  # said before

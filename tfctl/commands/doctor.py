@@ -163,7 +163,10 @@ def _state(folder: Path, free: int | None) -> Iterator[Finding]:
 
 
 def _gpus(gpus: GpuList, status: StatusAnswer) -> Iterator[Finding]:
-    if gpus.gpus or gpus.problem is None:
+    if gpus.problem is not None and gpus.gpus:
+        fix = "running jobs stay, and none is started; it goes on by itself once the driver answers"
+        yield Finding("gpus", f"{counted(len(gpus.gpus), 'GPU')} cannot be read: {gpus.problem}", fix)
+    elif gpus.problem is None:
         kind = "simulated GPU" if status.simulated else "GPU"
         driver = f"; driver {gpus.driver}" if gpus.driver else ""
         yield Finding("gpus", f"{counted(len(gpus.gpus), kind)}, {status.gpus_free} free{driver}")

@@ -150,8 +150,12 @@ def _with_gpus(draft: Draft, lease: m.Lease, how: m.AttemptEnd) -> m.AttemptEnd:
     """With what is known of the GPUs it held."""
     held = [device for uuid in lease.gpus if (device := draft.device(uuid)) is not None]
     foreign = {device.uuid: device.foreign for device in held if device.foreign}
-    faults = {device.uuid: why for device in held if (why := device.missing or device.set_aside)}
+    faults = {device.uuid: why for device in held if (why := _fault(device))}
     return replace(how, foreign=how.foreign | foreign, faults=how.faults | faults)
+
+
+def _fault(device: m.Device) -> str | None:
+    return device.set_aside if device.unread else device.missing or device.set_aside
 
 
 def _follow(draft: Draft, job: m.Job, time: float, how: m.AttemptEnd, verdict: Verdict) -> None:

@@ -35,6 +35,7 @@ def fault(sample: Sample, before: Sample | None) -> str | None:
             return f"XID {xid}: {BAD_XIDS[xid]}"
     if sample.remap_failed and not (before is not None and before.remap_failed):
         return "bad memory rows could not be replaced (nvidia-smi -q -d ROW_REMAPPER)"
-    if sample.uncorrected and before is not None and sample.uncorrected > (before.uncorrected or 0):
+    known = before.uncorrected if before is not None else None  # None: it was not told, which is not 0
+    if sample.uncorrected is not None and known is not None and sample.uncorrected > known:
         return f"{sample.uncorrected} uncorrectable memory errors (nvidia-smi -q -d ECC)"
     return None

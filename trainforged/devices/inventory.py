@@ -12,6 +12,7 @@ import msgspec
 
 from trainforge.api import GpuProcess
 
+SILENT = "the NVIDIA driver does not answer"  # `lost` of a GPU against which nothing else speaks
 SIMULATED = "GPU-sim-"  # how the UUIDs of made-up GPUs begin
 
 

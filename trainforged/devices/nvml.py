@@ -16,12 +16,11 @@ import msgspec
 from msgspec.structs import replace
 
 from trainforged.devices.driver import driver_present
-from trainforged.devices.inventory import Sample
+from trainforged.devices.inventory import SILENT, Sample
 from trainforged.devices.reader import Reader, ReaderFailed
 from trainforged.devices.wire import End, Line, Order
 
 NONE_HERE = "this machine has no NVIDIA GPU"
-SILENT = "the NVIDIA driver does not answer"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +105,7 @@ class NvmlInventory:
             self._dying = None
         if self._reader is None and self._dying is None and self._clock() >= self._next_start:
             if not self._present(self._env):
-                self._no_driver(NONE_HERE)
+                self._no_driver(NONE_HERE, self._limits.slowest_retry)
                 return None
             self._reader = await Reader.start(self._env)
             self._started, self._waits = self._clock(), self._limits.first
@@ -161,7 +160,7 @@ class NvmlInventory:
         self._waiting = self._at = None
         if end.problem is not None:
             self._retire()
-            self._no_driver(end.problem)
+            self._no_driver(end.problem, self._pause())
             return
         self.settled, self.problem, self.driver = True, None, end.driver
         self._failures = 0
@@ -174,10 +173,16 @@ class NvmlInventory:
         if lost and self._clock() - self._started >= self._limits.renewal:
             self._retire()
 
-    def _no_driver(self, problem: str) -> None:
+    def _no_driver(self, problem: str, delay: float) -> None:
         self.settled, self.problem, self.driver = True, problem, None
         self._gpus.clear()
-        self._next_start = self._clock() + self._limits.slowest_retry
+        self._next_start = self._clock() + delay
+
+    def _pause(self) -> float:
+        """Seconds until the next try, after another failure in a row."""
+        delay: float = min(self._limits.retry * 2**self._failures, self._limits.slowest_retry)
+        self._failures += 1
+        return delay
 
     def _check_patience(self) -> None:
         if self._waiting is not None and self._clock() - self._waiting > self._waits:
@@ -187,9 +192,7 @@ class NvmlInventory:
         """Kills the reader. `blame`: what it was doing is the cause, so that GPU is left alone."""
         at, now = self._at, self._clock()
         self._retire()
-        delay = min(self._limits.retry * 2**self._failures, self._limits.slowest_retry)
-        self._failures += 1
-        self._next_start = now + delay
+        self._next_start = now + self._pause()
         if blame and at is not None:
             self._suspects[at] = now + self._limits.suspicion
             reason = f"the NVIDIA driver fails when asked about it (the GPU reader {what})"

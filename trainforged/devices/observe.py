@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from trainforge.api import GpuProcess
 from trainforged.core.messages import Device
-from trainforged.devices.inventory import Sample, gib, holder, is_simulated
+from trainforged.devices.inventory import SILENT, Sample, gib, holder, is_simulated
 
 EXCLUDED = "excluded by configuration"
 DIVIDED = "MIG mode is on, and only whole GPUs are given out (nvidia-smi -mig 0)"
@@ -60,7 +60,10 @@ def observe(
     devices = [_sampled(s, known.get(s.uuid), reason(s)) for s in samples if s.uuid]
     for device in known.values():
         if device.uuid not in seen and (device.uuid in leased or not _of_another_kind(device, samples)):
-            devices.append(_unsampled(device, nameless.get(device.index) or problem, now))
+            own = nameless.get(device.index)
+            devices.append(
+                replace(_unsampled(device, own or problem, now), unread=own is None and bool(problem))
+            )
     return tuple(sorted(devices, key=lambda device: (device.index, device.uuid)))
 
 
@@ -80,6 +83,7 @@ def _sampled(sample: Sample, known: Device | None, foreign: str | None) -> Devic
         name=sample.name or device.name,
         memory_total=sample.memory_total or device.memory_total,
         missing=sample.lost,
+        unread=sample.lost == SILENT,
         foreign=_settled(device.foreign, foreign),
     )
 

@@ -79,6 +79,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     set_aside: str | None = None  # cannot be trusted; kept over restarts
     drained: str | None = None  # a person took it out; kept over restarts
     missing: str | None = None  # not in the latest inventory
+    unread: bool = False  # missing, but nothing speaks against it: no GPU can be read
 
     @property
     def refusal(self) -> str | None:
