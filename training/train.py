@@ -78,7 +78,8 @@ class Trainer:
         return (
             f"{self.settings.table()}\n{self.progress.identity}\n"
             f"{size / 1e6:.2f} M weights, {len(self.source)} training and {len(self.test)} test images, "
-            f"{steps} steps per epoch, {ranks.count} × {ranks.device_name}"
+            f"{steps} steps per epoch, {ranks.count} × {ranks.device_name}\n"
+            f"{self.progress.outlook(self.settings, self.checkpointer.directory)}"
         )
 
     def run(self) -> None:

@@ -59,6 +59,14 @@ class Progress:
         steps = min(steps, settings.max_steps or steps)
         return {"step": self.step, "steps": steps, "epoch": self.epoch, "epochs": settings.epochs}
 
+    def outlook(self, settings: Settings, folder: str) -> str:
+        """Where the run begins, for people."""
+        if not self.step:
+            return "a new run"
+        if self.epoch >= settings.epochs or 0 < settings.max_steps <= self.step:
+            return f"it is at its end, step {self.step}; a new run wants {folder} gone"
+        return f"going on after step {self.step}, in epoch {self.epoch + 1} of {settings.epochs}"
+
     def next_epoch(self) -> None:
         self.epoch, self.position, self.seconds, self.scores = self.epoch + 1, 0, 0.0, Scores()
 

@@ -71,7 +71,7 @@ def main() -> None:
         def by_us(number: int) -> None:
             called.append(seconds(partial(ckpt.save, number)))
             beside.append(seconds(partial(step, lambda: waited.append(seconds(ckpt._before_step)))))
-            written.append(seconds(ckpt._finish))
+            written.append(seconds(ckpt.wait))
 
         def by_torch() -> None:
             plain.append(seconds(save_plainly))

@@ -171,7 +171,7 @@ def test_an_optimizer_waits_with_its_step_until_its_state_is_copied(
     step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
     ckpt = Checkpointer(optimizer=optimizer)
     ckpt.save(1)
-    ckpt._finish()
+    ckpt.wait()
     step()  # what there is to compile is compiled
     copying, go, done = threading.Event(), threading.Event(), threading.Event()
     copy_all = host_memory.copy_all
@@ -226,7 +226,7 @@ def test_a_state_that_something_else_changed_meanwhile_is_not_written(
     with monkeypatch.context() as patched:
         patched.setattr(snapshot, "copy_all", meddle)
         ckpt.save(1)
-        ckpt._finish()
+        ckpt.wait()
     assert steps(attempt) == []
     ckpt.save(2)
     kept.fill_(3)  # no harm any more

@@ -59,7 +59,9 @@ def test_a_run_cut_short_by_max_steps_goes_on_bit_for_bit(runs: Runs) -> None:
     cut = broken.complete(MAX_STEPS=7)
     assert [report["steps"] for report in cut.records("report")] == [7] * 8  # seven steps, one evaluation
     assert broken.state()["step"] == 7
-    broken.complete()
+    assert "a new run" in cut.output
+    assert "going on after step 7, in epoch 1 of 2" in broken.complete().output
+    assert "it is at its end, step 20; a new run wants" in broken.complete().output
     assert differences(weights_and_progress(whole.state()), weights_and_progress(broken.state())) == []
 
 

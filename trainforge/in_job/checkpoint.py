@@ -81,7 +81,7 @@ class Checkpointer:
         (making data iterators, which draws random numbers; a warm-up step for DDP) leaves no trace,
         because `ready()` restores everything once more, and the random states only then.
         """
-        self._finish()
+        self.wait()
         path = agreement.decide(self._choose)
         if path is None:
             return 0
@@ -172,13 +172,19 @@ class Checkpointer:
             self.wait()
 
     def wait(self) -> None:
-        """Return when the last save is whole, or has failed: a kill costs only what comes after it."""
-        self._finish()
+        """Return when the last save is whole, or has failed: a kill costs only what comes after it. An error
+        for which the state could not be written at all is raised here."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def close(self) -> bool:
         """Wait for the last save. Leaving the interpreter waits too. False, on rank 0, where it could not be
         written: what it held, the end of training perhaps, is on no disk."""
-        self._finish()
+        self.wait()
         self._snapshot = Snapshot()
         return self._written
 
@@ -191,7 +197,7 @@ class Checkpointer:
         a single wait is none: somebody may save now because it is asked to stop."""
         asked = time.monotonic()
         late = self._writer is not None and self._writer.is_alive()
-        self._finish()
+        self.wait()
         self._waits = self._waits + 1 if late else 0
         if self._waits == 2 and not self._told and records.place()[0] == 0:
             self._told = True
@@ -205,14 +211,6 @@ class Checkpointer:
         except RuntimeError:  # the interpreter is leaving and starts no more threads
             self._writer = None
             write()
-
-    def _finish(self) -> None:
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
 
     def _write(self, order: Order, rank_state: Any, objects: Any, started: float) -> None:
         """Runs in the background: nothing is raised here."""
