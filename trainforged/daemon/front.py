@@ -46,14 +46,14 @@ class Front:
         app = make_app(service, Limits(file=int(self._settings.limits.file)), self.door)
         serving = await serve_unix(app, self._options.socket, sock=handed_over)
         stack.push_async_callback(serving.close)
-        tasks.spawn(serving.keep())
+        tasks.keep(serving.keep)
         place = os.fsencode(self._options.socket.absolute())
         durable.replace(f"{self._options.state_dir}/socket", place)
         address = self._settings.web.address(self._options.web)
         if address is not None:
             port = WebPort(make_web_app(app), address, self.door)
             stack.push_async_callback(port.close)
-            tasks.spawn(port.run())
+            tasks.keep(port.run)
 
         if (figures := self._settings.prometheus.address()) is not None:
             runner = await serve_figures(app[CONTEXT], *figures)

@@ -89,7 +89,8 @@ class Housekeeping:
 
     async def remove(self, job: int, keep: str | None = None) -> None:
         """Forget an ended job and delete its files, but for its best checkpoint where asked to."""
-        kept = await asyncio.to_thread(self._rescue_best, job) if keep == "best" else None
+        ended = job not in self._engine.state.jobs  # nothing is moved under a job that may still run
+        kept = await asyncio.to_thread(self._rescue_best, job) if keep == "best" and ended else None
         try:
             await self._forget(job)
         except (ApiProblem, StorageError):

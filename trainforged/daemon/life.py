@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 
 import trainforge
 from trainforged.config import ConfigError
@@ -117,19 +118,19 @@ class Daemon:
         await self._parts.engine.start(started, await self._parts.devices.look_first())
 
     def _begin(self) -> None:
-        self._tasks.spawn(self._parts.devices.run())
-        self._tasks.spawn(self._parts.watch.run())
-        self._tasks.spawn(self._parts.records.run())
-        self._tasks.spawn(self._parts.hangs.run())
-        self._tasks.spawn(self._parts.accounts.run())
-        self._tasks.spawn(self._parts.notices.run())
-        self._tasks.spawn(self._parts.housekeeping.run())
-        self._tasks.spawn(self._parts.soundness.run())
-        self._tasks.spawn(feed_watchdog(self._work_once))
+        self._tasks.keep(self._parts.devices.run)
+        self._tasks.keep(self._parts.watch.run)
+        self._tasks.keep(self._parts.records.run)
+        self._tasks.keep(self._parts.hangs.run)
+        self._tasks.keep(self._parts.accounts.run)
+        self._tasks.keep(self._parts.notices.run)
+        self._tasks.keep(self._parts.housekeeping.run)
+        self._tasks.keep(self._parts.soundness.run)
+        self._tasks.keep(partial(feed_watchdog, self._work_once))
         room = RoomWatch(
             self._options.state_dir, self._parts.engine, self._opened.reserve, self._settings.least_free
         )
-        self._tasks.spawn(room.run())
+        self._tasks.keep(room.run)
         if self._opened.metrics.set_aside is not None:
             self._tasks.spawn(self._parts.records.rebuild())
         gc.collect()

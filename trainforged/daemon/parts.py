@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import logging
-import random
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +14,7 @@ import msgspec
 from trainforge.api import EventView, GroupsView
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
-from trainforged.daemon.bounded import bounded
+from trainforged.daemon.concluding import conclude
 from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.figures import FigureBook
@@ -29,7 +27,7 @@ from trainforged.daemon.options import Options, Settings
 from trainforged.daemon.output import Output
 from trainforged.daemon.preparation import Preparation
 from trainforged.daemon.records import RecordWatch
-from trainforged.daemon.room import LONGEST_ANSWER, look_at_disks
+from trainforged.daemon.room import look_at_disks
 from trainforged.daemon.service import DaemonService
 from trainforged.daemon.soundness import SoundnessWatch
 from trainforged.daemon.submissions import Submissions
@@ -242,12 +240,7 @@ class Parts:
                 self.engine.tell(event)
 
     async def _conclude(self, event: m.AttemptEnded) -> None:
-        position = await self.records.finish(event.job, event.attempt)
-        end = event.end
-        if end.exit_code or end.signal or end.start_error:
-            with contextlib.suppress(TimeoutError):
-                end = await bounded(partial(self._with_room, event.job, end), LONGEST_ANSWER)
-        self.engine.tell(msgspec.structs.replace(event, end=end, position=position, jitter=random.random()))
+        self.engine.tell(await conclude(event, self.records.finish, self._with_room))
 
     def _with_room(self, job: int, end: m.AttemptEnd) -> m.AttemptEnd:
         """With what is free on the disks to which it writes. Reads them."""
