@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,3 +133,12 @@ def test_every_type_of_the_api_is_named_by_its_package() -> None:
     }  # fmt: skip
     assert {name: home.rpartition(".")[2] for name, home in api._HOMES.items()} == defined
     assert all(getattr(api, name).__name__ == name for name in defined if name not in ("NotFinite", "Value"))
+
+
+def test_the_map_of_folders_is_true() -> None:
+    rows = re.findall(r"^\| (`[^|]*/`[^|]*) \|", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([^`]*)/`", row)}
+    missing = {name for name in named if not (ROOT / name).is_dir()}
+    packages = {path.parent for top in PACKAGES for path in (ROOT / top).rglob("__init__.py")}
+    unnamed = {str(path.relative_to(ROOT)) for path in packages} - named - {"tfctl/top/panes"}
+    assert (missing, unnamed) == (set(), set())
