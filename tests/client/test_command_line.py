@@ -175,6 +175,17 @@ def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -
     ]
 
 
+def test_init_writes_all_of_it_also_where_nobody_reads_what_it_says(project: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-u", "-m", "tfctl", "init", "new", "--template", "blank"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, cwd=project, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (project / "new").iterdir()} == {"train.py", "trainforge.yaml"}
+    assert "name: new" in (project / "new" / "trainforge.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tfctl
 from tfctl.failures import Failure
+from tfctl.output import of_what_is_done
 from tfctl.targets import here
 
 TEMPLATES = ("image-classification", "blank")
@@ -35,14 +36,16 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     existed = (folder / "trainforge.yaml").exists() and not args.force
     job_file = folder / "trainforge.yaml"
-    for path, is_new in _write(template(args.template), folder, args.force):
-        renamed = ", but for project.name" if path == job_file and existed and args.name else ""
-        print(f"wrote {path}" if is_new else f"kept {path}{renamed}")
+    files = list(_write(template(args.template), folder, args.force))
     if not existed or args.name:
         _set_name(job_file, name)
     where = "" if args.folder == "." else f" {args.folder}"
     what = f"project {name}" if args.name or not existed else "the project"
-    print(f"{what} is ready; queue it with: tfctl submit{where}")
+    with of_what_is_done():
+        for path, is_new in files:
+            renamed = ", but for project.name" if path == job_file and existed and args.name else ""
+            print(f"wrote {path}" if is_new else f"kept {path}{renamed}")
+        print(f"{what} is ready; queue it with: tfctl submit{where}")
     return 0
 
 

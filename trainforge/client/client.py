@@ -1,7 +1,7 @@
 """The daemon's API from Python: one method per route, typed, synchronous.
 
+    from trainforge import Client
     from trainforge.api import SubmitRequest
-    from trainforge.client.client import Client
 
     with Client() as client:
         job = client.submit(
