@@ -14,24 +14,24 @@ import pytest
 
 from tests.client.topping import job
 from tfctl.failures import Failure
+from tfctl.render import export
 from tfctl.render.export import HEADING, as_csv, rows, write_parquet
-from trainforge.api import JobView, MetricsAnswer, Series
+from trainforge.api import JobView, PointsAnswer, Series
 
 T0 = 1_800_000_000.25
 
 
-def answers() -> tuple[list[JobView], list[MetricsAnswer]]:
+def parts() -> tuple[list[JobView], list[PointsAnswer]]:
     loss = Series(
         name='loss, "mean"', step=(1.0, 2.5, 3.0), time=(T0, T0 + 1, T0 + 2), attempt=(1, 1, 2),
         value=(0.1, "NaN", "-Infinity"), epoch=(None, 1.0, 2.0),
     )  # fmt: skip
     lr = Series(name="lr", step=(1.0,), time=(T0,), attempt=(1,), value=(1e-05,))
-    first = MetricsAnswer(job=3, series=(loss,), rank=0, ranks=(0, 1))
-    return [job(3)], [first, MetricsAnswer(job=3, series=(lr,), rank=1, ranks=(0, 1))]
+    return [job(3)], [PointsAnswer(job=3, series=loss, rank=0), PointsAnswer(job=3, series=lr, rank=1)]
 
 
 def test_csv_has_a_row_for_each_point() -> None:
-    text = b"".join(as_csv(rows(*answers()))).decode()
+    text = b"".join(as_csv(rows(*parts()))).decode()
     found = list(csv.reader(io.StringIO(text)))
     assert tuple(found[0]) == HEADING
     assert found[1:] == [
@@ -49,9 +49,9 @@ def test_csv_of_many_points_comes_in_parts_and_whole() -> None:
         name="x", step=tuple(map(float, range(count))), time=(T0,) * count, attempt=(1,) * count,
         value=tuple(map(float, range(count))),
     )  # fmt: skip
-    parts = list(as_csv(rows([job(3)], [MetricsAnswer(job=3, series=(many,))])))
-    assert len(parts) > 3
-    values = [row[-1] for row in csv.reader(io.StringIO(b"".join(parts).decode()))]
+    texts = list(as_csv(rows([job(3)], [PointsAnswer(job=3, series=many, rank=0)])))
+    assert len(texts) > 3
+    values = [row[-1] for row in csv.reader(io.StringIO(b"".join(texts).decode()))]
     assert values == ["value", *map(str, range(count))]
 
 
@@ -62,7 +62,7 @@ def test_of_nothing_there_is_the_heading() -> None:
 def test_parquet_keeps_types_and_what_is_not_finite(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "m.parquet"
-    assert write_parquet(rows(*answers()), path) == 4
+    assert write_parquet(rows(*parts()), path) == 4
     table = parquet.read_table(path).to_pydict()
     assert tuple(table) == HEADING
     assert table["step"] == [1.0, 2.5, 3.0, 1.0]
@@ -71,6 +71,15 @@ def test_parquet_keeps_types_and_what_is_not_finite(tmp_path: Path) -> None:
     assert math.isnan(table["value"][1])
     assert table["value"][2:] == [-math.inf, 1e-05]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parquet_is_written_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(export, "ROWS_AT_ONCE", 3)
+    path = tmp_path / "m.parquet"
+    assert write_parquet(rows(*parts()), path) == 4
+    assert parquet.ParquetFile(path).num_row_groups == 2
+    assert parquet.read_table(path).to_pydict()["step"] == [1.0, 2.5, 3.0, 1.0]
 
 
 def test_parquet_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
@@ -82,7 +91,7 @@ def test_parquet_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(Failure, match="nowhere"):
-        write_parquet(rows(*answers()), tmp_path / "nowhere" / "m.parquet")
+        write_parquet(rows(*parts()), tmp_path / "nowhere" / "m.parquet")
 
 
 def test_without_pyarrow_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +104,6 @@ def test_without_pyarrow_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(Failure, match="pip install pyarrow, or use --csv") as failure:
-        write_parquet(rows(*answers()), tmp_path / "m.parquet")
+        write_parquet(rows(*parts()), tmp_path / "m.parquet")
     assert failure.value.code == 1
     assert list(tmp_path.iterdir()) == []

@@ -161,9 +161,23 @@ def test_metrics_are_listed_drawn_and_given_whole(daemon: RealDaemon, project: P
     rows = daemon.tfctl("metrics", "@", "--csv").stdout.splitlines()
     assert [row.split(",")[5] for row in rows] == ["step", "1", "2", "3", "4", "5"]
     assert rows[1].startswith("1,shapes,loss,0,1,1,")
+    assert len(rows) == 6
     daemon.tfctl("metrics", "@", "--parquet", "m.parquet")
     assert (daemon.folder / "m.parquet").read_bytes()[:4] == b"PAR1"
     assert daemon.tfctl("metrics", "@", "--csv", "--name", "none", check=False).returncode == 5
+
+
+def test_every_point_of_a_long_series_is_exported(daemon: RealDaemon, project: Path) -> None:
+    count = 23_000  # more than two answers hold
+    (project / "train.py").write_text(
+        f"import trainforge\nfor step in range({count}):\n    trainforge.report(step=step, loss=step % 7)\n"
+    )
+    daemon.tfctl("submit", cwd=project)
+    daemon.tfctl("wait", "@")
+    rows = daemon.tfctl("metrics", "@", "--csv", "--parquet", "m.parquet").stdout.splitlines()
+    assert [row.split(",")[5] for row in rows[1:]] == [str(step) for step in range(count)]
+    read = pytest.importorskip("pyarrow.parquet").read_table(daemon.folder / "m.parquet")
+    assert read.column("step").to_pylist() == list(map(float, range(count)))
 
 
 def test_follow_shows_the_output_and_ends_with_the_job(daemon: RealDaemon, project: Path) -> None:

@@ -48,7 +48,7 @@ from trainforge.api.report import ReportAnswer
 from trainforge.states import JobState
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
-from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
+from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter, PointsFilter
 
 NOW = datetime.datetime(2026, 11, 22, 10, tzinfo=datetime.UTC)
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
@@ -217,6 +217,17 @@ class FakeService:
             for name in names
         ]
         return MetricsAnswer(job=job, series=tuple(series))
+
+    async def points(self, job: int, which: PointsFilter) -> tuple[Series, tuple[int, int] | None]:
+        """Three, of which the second is given with the first where it fits."""
+        self._find(job)
+        first = which.after[1] + 1 if which.after is not None else 0
+        numbers = range(first, min(3, first + which.limit))
+        series = Series(
+            name=which.name, step=tuple(map(float, numbers)), time=(1.0,) * len(numbers),
+            value=(0.5,) * len(numbers), attempt=(1,) * len(numbers),
+        )  # fmt: skip
+        return series, (1, numbers[-1]) if len(numbers) == which.limit else None
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
         await asyncio.sleep(0)

@@ -304,3 +304,43 @@ def test_a_damaged_file_is_set_aside_with_its_log(tmp_path: Path, damage: bytes 
     kept: Sequence[str] = sorted(file.name for file in tmp_path.iterdir())
     assert kept[0] == "metrics.db"
     assert store.set_aside.name in kept
+
+
+# ---------------------------------------------------------------- all of it, in parts
+
+
+def in_parts(store: MetricStore, limit: int, name: str = "loss") -> list[tuple[int, float]]:
+    """Attempt and step of every point."""
+    found: list[tuple[int, float]] = []
+    after = None
+    while True:
+        answer = store.points(1, name, 0, after, limit)
+        assert answer is not None
+        series, after = answer
+        assert len(series.step) <= limit
+        found += zip(series.attempt, series.step, strict=True)
+        if after is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+def test_in_parts_every_point_that_is_shown_comes_once(store: MetricStore, limit: int) -> None:
+    ingest(store, *(at(step, loss=step % 5) for step in range(20)))
+    ingest(store, *(at(step, loss=step % 5) for step in range(12, 15)), attempt=2)
+    ingest(store, *(at(step, loss=step % 5) for step in range(15, 30)), attempt=3)
+    whole = one(store)
+    assert in_parts(store, limit) == list(zip(whole.attempt, whole.step, strict=True))
+    assert [step for _, step in in_parts(store, limit)] == list(range(30))
+
+
+def test_parts_leave_out_what_was_superseded_in_between(store: MetricStore) -> None:
+    ingest(store, *(at(step, epoch, loss=1.0) for epoch in range(4) for step in (7, 1, 3)))
+    ingest(store, at(2, 2, loss=0.5), attempt=2)
+    whole = one(store)
+    assert in_parts(store, 2) == list(zip(whole.attempt, whole.step, strict=True))
+    assert len(whole.step) == 8
+
+
+def test_of_a_series_that_is_not_there_are_no_parts(store: MetricStore) -> None:
+    ingest(store, at(1, loss=1.0))
+    assert store.points(1, "lr", 0, None, 10) is None

@@ -143,6 +143,11 @@ async def test_metrics_and_past_events(api: Api) -> None:
     metrics = (await api.ask("GET", "/v1/jobs/1/metrics?name=loss&name=lr&since=1.5&points=10")).json
     assert [series["name"] for series in metrics["series"]] == ["loss", "lr"]
     assert metrics["series"][0]["value"] == [0.5, "NaN"]
+    part = (await api.ask("GET", "/v1/jobs/1/points?name=loss&limit=2")).json
+    assert (part["series"]["step"], part["next"]) == ([0, 1], "1-1")
+    part = (await api.ask("GET", "/v1/jobs/1/points?name=loss&limit=2&cursor=1-1")).json
+    assert (part["series"]["step"], part["next"]) == ([2], None)
+    assert (await api.ask("GET", "/v1/jobs/1/points?name=loss&cursor=2")).code == "invalid_request"
     of_one = (await api.ask("GET", "/v1/jobs/2/events")).json
     assert [event["id"] for event in of_one["events"]] == [2]
     page = (await api.ask("GET", "/v1/events?limit=1")).json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfctl.failures import NO_SUCH_JOB, Failure
@@ -17,13 +17,14 @@ from tfctl.render.settings import differences
 from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
-from trainforge.api import JobView, MetricsAnswer, Series
+from trainforge.api import JobView, MetricsAnswer, PointsAnswer, Series
 from trainforge.client.client import Client
 
 COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 96, 93))
 HEIGHT = 12
 LABEL = 40  # characters
 MOST_POINTS = 10_000  # of a series in one answer
+FEWEST_POINTS = 2
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", action="store_true", help="draw the curves")
     parser.add_argument("--json", action="store_true", help="one JSON document, up to 10,000 points of each")
     parser.add_argument(
-        "--csv", action="store_true", help="a row for each point, of all ranks, to standard output"
+        "--csv", action="store_true", help="a row for each point recorded, of all ranks, to standard output"
     )
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="the same, into a file (needs pyarrow)")
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if not any(answer.series for answer in answers):
         wanted = f" called {', '.join(args.name)}" if args.name else ""
         raise Failure(f"no series{wanted} has been reported", NO_SUCH_JOB if args.name else 1)
-    if args.csv or args.parquet is not None:
+    if _exports(args):
         return _export(jobs, answers, args)
     if args.plot:
         styled().write("\n".join(plots(jobs, answers)) + "\n")
@@ -55,29 +56,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], args: argparse.Namespace) -> int:
-    """Where both are asked for, both are given."""
+    """Where both are asked for, both are given. Of as many points as there may be, a part at a time."""
     from tfctl.render import export
 
-    if args.parquet is not None:
-        count = export.write_parquet(export.rows(jobs, answers), args.parquet)
-        print(f"{counted(count, 'row')} in {args.parquet}", file=sys.stderr)
-    if args.csv:
-        for part in export.as_csv(export.rows(jobs, answers)):
-            write_bytes(part)
-    thinned = [s.name for answer in answers for s in answer.series if len(s.value) >= MOST_POINTS * 0.9]
-    if thinned:
-        names = ", ".join(one_line(name, LABEL) for name in dict.fromkeys(thinned))
-        words = f"of {names} there may be more points: of each series about {MOST_POINTS} are given"
-        print(f"note: {words}, the least and greatest among them", file=sys.stderr)
+    with Client() as client:
+        if args.parquet is not None:
+            count = export.write_parquet(export.rows(jobs, _parts(client, answers)), args.parquet)
+            print(f"{counted(count, 'row')} in {args.parquet}", file=sys.stderr)
+        if args.csv:
+            for text in export.as_csv(export.rows(jobs, _parts(client, answers))):
+                write_bytes(text)
     return 0
 
 
+def _exports(args: argparse.Namespace) -> bool:
+    return bool(args.csv) or args.parquet is not None
+
+
+def _parts(client: Client, answers: Sequence[MetricsAnswer]) -> Iterator[PointsAnswer]:
+    """Every point of the series that the answers name."""
+    for answer in answers:
+        for series in answer.series:
+            cursor = None
+            while True:
+                part = client.points(answer.job, series.name, rank=answer.rank, cursor=cursor)
+                yield part
+                if (cursor := part.next) is None:
+                    break
+
+
 def _fetch(client: Client, args: argparse.Namespace) -> tuple[list[JobView], list[MetricsAnswer]]:
+    """Of what is to be exported, hardly more than the names."""
     ids = select(client, args.jobs)
-    whole = args.json or args.csv or args.parquet is not None
-    points = MOST_POINTS if whole else 1000
+    points = MOST_POINTS if args.json else FEWEST_POINTS if _exports(args) else 1000
     answers = [client.metrics(i, args.name, points=points) for i in ids]
-    if args.csv or args.parquet is not None:
+    if _exports(args) and not args.json:
         for answer in tuple(answers):
             others = [rank for rank in answer.ranks if rank != answer.rank]
             answers += [client.metrics(answer.job, args.name, points=points, rank=rank) for rank in others]

@@ -7,29 +7,31 @@ import datetime
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from tfctl.failures import Failure
-from trainforge.api import JobView, MetricsAnswer, Value
+from trainforge.api import JobView, PointsAnswer, Value
 
 HEADING = ("job", "name", "metric", "rank", "attempt", "step", "epoch", "time", "value")
+ROWS_AT_ONCE = 100_000  # written together: what is held in memory
 Row = tuple[int, str, str, int, int, float, float | None, datetime.datetime, float]
 
 
-def rows(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer]) -> Iterator[Row]:
-    """One for each point, of one series after the other. `answers` has one or more for each job."""
+def rows(jobs: Sequence[JobView], parts: Iterable[PointsAnswer]) -> Iterator[Row]:
+    """One for each point, in the order of the parts."""
     names = {job.id: job.name for job in jobs}
-    for answer in answers:
-        for series in answer.series:
-            epochs = series.epoch or (None,) * len(series.step)
-            points = zip(series.attempt, series.step, epochs, series.time, series.value, strict=True)
-            for attempt, step, epoch, time, value in points:
-                moment = datetime.datetime.fromtimestamp(time, datetime.UTC)
-                yield (
-                    answer.job, names[answer.job], series.name, answer.rank,
-                    attempt, step, epoch, moment, number(value),
-                )  # fmt: skip
+    for part in parts:
+        series = part.series
+        epochs = series.epoch or (None,) * len(series.step)
+        points = zip(series.attempt, series.step, epochs, series.time, series.value, strict=True)
+        for attempt, step, epoch, time, value in points:
+            moment = datetime.datetime.fromtimestamp(time, datetime.UTC)
+            yield (
+                part.job, names[part.job], series.name, part.rank,
+                attempt, step, epoch, moment, number(value),
+            )  # fmt: skip
 
 
 def number(value: Value) -> float:
@@ -69,15 +71,19 @@ def write_parquet(table: Iterator[Row], path: Path) -> int:
         pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.int32(), pyarrow.int32(),
         pyarrow.float64(), pyarrow.float64(), pyarrow.timestamp("us", "UTC"), pyarrow.float64(),
     )  # fmt: skip
-    columns = list(zip(*table, strict=True)) or [()] * len(HEADING)
-    arrays = [pyarrow.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
-    made = pyarrow.table(arrays, names=list(HEADING))
+    schema = pyarrow.schema(list(zip(HEADING, kinds, strict=True)))
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    count = 0
     try:
-        pyarrow.parquet.write_table(made, draft)
+        with pyarrow.parquet.ParquetWriter(draft, schema) as writer:
+            while some := list(islice(table, ROWS_AT_ONCE)):
+                columns = zip(zip(*some, strict=True), kinds, strict=True)
+                arrays = [pyarrow.array(list(column), kind) for column, kind in columns]
+                writer.write_table(pyarrow.table(arrays, schema=schema))
+                count += len(some)
         os.replace(draft, path)
     except OSError as error:
         raise Failure(f"{path}: {error.strerror or error}", 1) from error
     finally:
         draft.unlink(missing_ok=True)
-    return int(made.num_rows)
+    return count

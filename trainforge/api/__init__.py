@@ -18,7 +18,7 @@ _NAMES = {
         "AttemptView CancelRequest JobList JobView Progress RankView ResourceView UpdateRequest Usage Waste"
     ),
     "machine": "Counts DrainRequest GpuHistory GpuList GpuProcess GpuView GroupsView StatusAnswer",
-    "metrics": "MetricsAnswer NotFinite Series Value",
+    "metrics": "MetricsAnswer NotFinite PointsAnswer Series Value",
     "submissions": (
         "FileEntry Git JobRequest MissingAnswer MissingRequest RetryRequest ShellState SubmitRequest"
         " SweepJob SweepRequest"

@@ -26,6 +26,15 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(None if isinstance(value, str) else value for value in self.value)
 
 
+class PointsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of one series, nothing left out; `next` is the cursor of the part after it, if there is one."""
+
+    job: int
+    rank: int
+    series: Series
+    next: str | None = None
+
+
 class MetricsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Series of one rank; `ranks` are those that have reported any."""
 

@@ -206,6 +206,13 @@ class Client:
         query = {"name": list(names), "since": since, "points": points, "rank": rank}
         return self._ask("GET", _target(f"/v1/jobs/{job}/metrics", query), api.MetricsAnswer)
 
+    def points(
+        self, job: int, name: str, *, rank: int = 0, cursor: str | None = None, limit: int = 10_000
+    ) -> api.PointsAnswer:
+        """Every point of one series, a part at a time: `next` of the answer is the next `cursor`."""
+        query = {"name": name, "rank": rank, "cursor": cursor, "limit": limit}
+        return self._ask("GET", _target(f"/v1/jobs/{job}/points", query), api.PointsAnswer)
+
     @property
     def insight(self) -> Insight:
         """Why jobs are where they are, over time, side by side."""

@@ -32,6 +32,7 @@ from trainforge.api import (
     PruneRequest,
     RemoveRequest,
     RetryRequest,
+    Series,
     StatusAnswer,
     SubmitRequest,
     UpdateRequest,
@@ -56,7 +57,7 @@ from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
 from trainforged.web.port.door import Door
-from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter
+from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter, PointsFilter
 
 READERS = 1  # of curves at once: together, threads that take turns at each row are slower than one by one
 
@@ -250,6 +251,16 @@ class DaemonService:
             )
             ranks = await in_thread(self._metrics.ranks, job)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
+
+    async def points(self, job: int, which: PointsFilter) -> tuple[Series, tuple[int, int] | None]:
+        await self._job(job)
+        async with self._reading:
+            found = await in_thread(
+                self._metrics.points, job, which.name, which.rank, which.after, which.limit
+            )
+        if found is None:
+            raise ApiProblem(ErrorCode.NOT_FOUND, f"job {job} has reported no series {which.name[:80]!r}")
+        return found
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
         found = await in_thread(self._store.events, after, job, limit)

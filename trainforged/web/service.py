@@ -30,6 +30,7 @@ from trainforge.api import (
     PruneRequest,
     RemoveRequest,
     RetryRequest,
+    Series,
     StatusAnswer,
     SubmitRequest,
     UpdateRequest,
@@ -68,6 +69,15 @@ class MetricsFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     points: int = 1000
     rank: int = 0
+
+
+class PointsFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of which series: the first `limit` points after the place `after` (attempt, number)."""
+
+    name: str
+    rank: int = 0
+    after: tuple[int, int] | None = None
+    limit: int = 10_000
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +154,10 @@ class Service(Protocol):
         """
 
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer: ...
+
+    async def points(self, job: int, which: PointsFilter) -> tuple[Series, tuple[int, int] | None]:
+        """A part of a series, none of it left out, and the place of its last point where there may be more.
+        Of a series that does not exist: not_found."""
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
         """Committed events with an id above `after`, oldest first. Of a job that does not exist: none."""

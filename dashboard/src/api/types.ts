@@ -372,6 +372,13 @@ export interface PathAnswer {
   checkpoints: CheckpointView[];
 }
 
+export interface PointsAnswer {
+  job: number;
+  rank: number;
+  series: Series;
+  next: string | null;
+}
+
 export interface Progress {
   step: number | null;
   steps: number | null;

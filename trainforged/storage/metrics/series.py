@@ -77,14 +77,22 @@ class Reader:
             rows = [row for segment in segments for row in self._all(segment)]
         else:
             rows = self._chosen(segments, total, max(points, FEWEST_POINTS))
-        return Series(
-            name=name,
-            step=tuple(row[3] for row in rows),
-            time=tuple(row[5] for row in rows),
-            value=tuple(shown(row[2]) for row in rows),
-            attempt=tuple(row[0] for row in rows),
-            epoch=tuple(row[4] for row in rows),
-        )
+        return _series(name, rows)
+
+    def part(
+        self, name: str, starts: Sequence[Start], after: tuple[int, int] | None, limit: int
+    ) -> tuple[Series, tuple[int, int] | None]:
+        """The first `limit` points behind the place `after` (attempt, n) of all that is shown, and the place
+        of the last of them where there may be more."""
+        rows: list[Row] = []
+        for segment in self._segments([*starts, *self._own_starts()], None, None):
+            if after is not None and segment.attempt == after[0]:
+                segment = msgspec.structs.replace(segment, first=max(segment.first, after[1] + 1))
+            if after is None or segment.attempt >= after[0]:
+                rows += self._all(segment, limit - len(rows))
+            if len(rows) >= limit:
+                return _series(name, rows), rows[-1][:2]
+        return _series(name, rows), None
 
     # ---- which samples
 
@@ -150,9 +158,11 @@ class Reader:
 
     # ---- which of too many
 
-    def _all(self, segment: Segment) -> list[Row]:
-        query = f"SELECT {_COLUMNS} FROM samples WHERE {_IN_SEGMENT}{segment.condition} ORDER BY n"
-        return self._connection.execute(query, self._values(segment)).fetchall()
+    def _all(self, segment: Segment, most: int = -1) -> list[Row]:
+        query = (
+            f"SELECT {_COLUMNS} FROM samples WHERE {_IN_SEGMENT}{segment.condition} ORDER BY n LIMIT :most"
+        )
+        return self._connection.execute(query, self._values(segment) | {"most": most}).fetchall()
 
     def _chosen(self, segments: Sequence[Segment], total: int, points: int) -> list[Row]:
         each = 3 if self._has_nan else 2
@@ -256,6 +266,17 @@ def _visible(later: Iterable[Start]) -> tuple[str, Values]:
 
 def _place(start: Start) -> tuple[float, float]:
     return start.epoch or 0.0, start.step or 0.0
+
+
+def _series(name: str, rows: Sequence[Row]) -> Series:
+    return Series(
+        name=name,
+        step=tuple(row[3] for row in rows),
+        time=tuple(row[5] for row in rows),
+        value=tuple(shown(row[2]) for row in rows),
+        attempt=tuple(row[0] for row in rows),
+        epoch=tuple(row[4] for row in rows),
+    )
 
 
 def shown(value: float | None) -> Value:

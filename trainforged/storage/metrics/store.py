@@ -9,6 +9,7 @@ which are then read again; a damaged file is set aside, and everything is to be 
 from __future__ import annotations
 
 import math
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -181,10 +182,7 @@ class MetricStore:
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         with self._database.read() as connection:
-            starts = [
-                Start(*row)
-                for row in connection.execute("SELECT attempt, step, epoch FROM starts WHERE job = ?", (job,))
-            ]
+            starts = _starts(connection, job)
             rows = connection.execute(
                 "SELECT id, name, has_nan FROM series WHERE job = ? AND rank = ? ORDER BY name", (job, rank)
             ).fetchall()
@@ -195,6 +193,18 @@ class MetricStore:
                 for series, name, has_nan in rows
                 if not names or name in names
             )
+
+    def points(
+        self, job: int, name: str, rank: int, after: tuple[int, int] | None, limit: int
+    ) -> tuple[Series, tuple[int, int] | None] | None:
+        """As `series.Reader.part` says; None where there is no such series."""
+        with self._database.read() as connection:
+            query = "SELECT id, has_nan FROM series WHERE job = ? AND rank = ? AND name = ?"
+            found = connection.execute(query, (job, rank, name)).fetchone()
+            if found is None:
+                return None
+            reader = Reader(connection, found[0], bool(found[1]), self._known)
+            return reader.part(name, _starts(connection, job), after, limit)
 
     def latest(self, job: int, rank: int = 0) -> dict[str, Value]:
         """The newest value of each of the job's series."""
@@ -214,3 +224,8 @@ class MetricStore:
     def usage(self) -> int:
         """Bytes on disk."""
         return self._database.size()
+
+
+def _starts(connection: sqlite3.Connection, job: int) -> list[Start]:
+    rows = connection.execute("SELECT attempt, step, epoch FROM starts WHERE job = ?", (job,))
+    return [Start(*row) for row in rows]

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import web
 
-from trainforge.api import ErrorCode, EventList, MetricsAnswer
+from trainforge.api import ErrorCode, EventList, MetricsAnswer, PointsAnswer
 from trainforge.api.page import FoundLines
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.insight import LineFilter
 from trainforged.web.routing import Call, Routes
-from trainforged.web.service import LogFilter, MetricsFilter
+from trainforged.web.service import LogFilter, MetricsFilter, PointsFilter
 from trainforged.web.streams import EVENT_STREAM, stream, tell
 
 routes = Routes()
@@ -37,6 +37,13 @@ class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
     until: Moment | None = None
     points: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 1000
     rank: Natural = 0
+
+
+class PointsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    rank: Natural = 0
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}-[0-9]{1,18}$")] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10_000
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +77,17 @@ async def metrics(call: Call[MetricsQuery, None]) -> MetricsAnswer:
         names=query.name, since=query.since, until=query.until, points=query.points, rank=query.rank
     )
     return await call.service.metrics(call.job, which)
+
+
+@routes.add("GET", "/v1/jobs/{id}/points", "Every point of one series, a part at a time")
+async def points(call: Call[PointsQuery, None]) -> PointsAnswer:
+    query = call.query
+    attempt, _, n = (query.cursor or "").partition("-")
+    after = (int(attempt), int(n)) if query.cursor is not None else None
+    which = PointsFilter(name=query.name, rank=query.rank, after=after, limit=query.limit)
+    series, last = await call.service.points(call.job, which)
+    following = f"{last[0]}-{last[1]}" if last is not None else None
+    return PointsAnswer(job=call.job, rank=query.rank, series=series, next=following)
 
 
 @routes.add("GET", "/v1/jobs/{id}/events", "What happened to one job, in order", content=(EVENT_STREAM,))
