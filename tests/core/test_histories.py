@@ -28,6 +28,18 @@ def test_a_job_from_submission_to_success() -> None:
     assert (attempt.started_at, attempt.ended_at, attempt.reason) == (1000.0, 1030.0, EndReason.SUCCEEDED)
 
 
+def test_what_is_held_is_not_held_again_and_nothing_else_is_released() -> None:
+    world = World(gpus=1)
+    running, held = world.submit(gpu=1), world.submit(gpu=1)
+    world.start(running)
+    world.tell(m.HoldRequested(time=world.now, job=held))
+    (again,) = world.tell(m.HoldRequested(time=world.now, job=held))
+    assert again == m.Refused(code="conflict", message=f"job {held} is held already (tfctl release {held})")
+    (released,) = world.tell(m.ReleaseRequested(time=world.now, job=running))
+    assert released == m.Refused(code="conflict", message=f"job {running} is running, not held")
+    assert (world.where(held), world.where(running)) == (JobState.HELD, JobState.RUNNING)
+
+
 def test_a_failed_attempt_is_followed_by_one_on_a_fresh_lease() -> None:
     world = World(gpus=2)
     job = world.submit(gpu=1)

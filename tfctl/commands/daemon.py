@@ -106,11 +106,11 @@ def _show(args: argparse.Namespace, status: StatusAnswer) -> int:
     if args.json:
         print_json(status)
         return 0
-    kind = "simulated GPUs" if status.simulated else "GPUs"
     jobs = status.jobs
     print(f"trainforged {status.version}, pid {status.pid}, up {duration(status.uptime)}, for {status.user}")
     print(f"  state     {status.state_dir} ({size(status.disk_free)} free)")
-    print(f"  {kind:<9} {status.gpus_free} of {status.gpus_total} free")
+    made_up = " (simulated)" if status.simulated else ""
+    print(f"  GPUs      {status.gpus_free} of {status.gpus_total} free{made_up}")
     print(f"  cores     {status.cpu_free} of {status.cpu_total} free")
     print(f"  memory    {size(status.memory_free)} of {size(status.memory_total)} free")
     live = jobs.starting + jobs.running + jobs.stopping + jobs.unknown

@@ -62,6 +62,8 @@ def hold_requested(draft: Draft, event: m.HoldRequested) -> m.Reply:
     if job.state.live:
         stop(draft, job, event.time, EndReason.HELD, job.recovery.grace)
         return m.Accepted(jobs=(job.id,))
+    if job.state is JobState.HELD:
+        return m.Refused(code="conflict", message=f"job {job.id} is held already (tfctl release {job.id})")
     held = move(job.state, Trigger.HOLD)
     draft.put(replace(job, state=held, reason=None, not_before=None, passed_since=None))
     draft.note(event.time, "job_held", "held", job.id)
@@ -73,6 +75,8 @@ def release_requested(draft: Draft, event: m.ReleaseRequested) -> m.Reply:
     job = draft.job(event.job)
     if job is None or job.state.ended:
         return _no_such(draft, event.job)
+    if job.state is not JobState.HELD:
+        return m.Refused(code="conflict", message=f"job {job.id} is {job.state}, not held")
     draft.put(replace(job, state=move(job.state, Trigger.RELEASE), reason=None))
     draft.note(event.time, "job_released", "released", job.id)
     draft.reschedule = True
