@@ -26,6 +26,7 @@ BENCHMARKS = {
     "commands": "what a command costs in the shell",
     "submissions": "durable submissions: alone, together, by 500 clients at once",
     "starting": "from submission to the job's first instruction",
+    "recovery": "from a killed rank to the next new step, and from a killed daemon to its jobs",
     "in_job": "what a report and a checkpoint cost the job",
     "training": "images per second under TrainForge and by hand",
     "training_speed": "images per second of the training project and of a straightforward loop",

@@ -59,6 +59,19 @@ def test_both_loops_of_the_training_project_run_in_small(tmp_path: Path) -> None
     assert share.value > 0
 
 
+@pytest.mark.slow
+def test_a_rank_is_killed_and_jobs_are_adopted(tmp_path: Path) -> None:
+    main(["recovery", "--quick", "--results", str(tmp_path / "results")])
+
+    result = msgspec.json.decode((tmp_path / "results" / "recovery.json").read_bytes(), type=Result)
+    killed, adopted = result.figures
+    assert killed.ratio is not None
+    assert killed.ratio > 0
+    assert killed.others["the same job by hand"]
+    assert adopted.what == "from the daemon's start until 8 jobs are adopted, 50 queued"
+    assert adopted.value > 0
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["comands"])
