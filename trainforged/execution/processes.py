@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+MOST_LISTS = 50  # in one look for carriers, on a machine where processes come and go all the time
 FREEZE_LIMIT = 0.25  # seconds: a process in uninterruptible sleep cannot be frozen
 OVER = "ZX"  # states of a process that runs no more
 FROZEN = "Tt" + OVER
@@ -113,18 +114,31 @@ def tree(root: int, among: dict[int, Stat]) -> list[int]:
 def carriers(variable: str, value: str) -> Iterator[Stat]:
     """Processes that were started with this variable in their environment, ourselves excepted.
 
-    The newest come first: of a family that forks all the time the rest are gone when we get there.
+    The newest come first: of a family that forks all the time the rest are gone when we get there. The kernel
+    lists processes in the order of their numbers, so one of such a family, or its successor, is in the list:
+    where one is gone before it was looked at, those are looked at that have come meanwhile.
     """
     wanted = b"\0" + os.fsencode(f"{variable}={value}") + b"\0"
-    for pid in sorted(all_pids(), reverse=True):
-        if pid != os.getpid() and _carries(pid, wanted):
-            stat = read_stat(pid)
-            if stat is not None and _carries(pid, wanted):  # if it lives on as `stat`, it is the carrier
-                yield stat
+    seen = {os.getpid()}
+    for _ in range(MOST_LISTS):
+        new = sorted(set(all_pids()) - seen, reverse=True)
+        seen.update(new)
+        untold = False
+        for pid in new:
+            if carries := _carries(pid, wanted):
+                stat = read_stat(pid)
+                carries = _carries(pid, wanted) if stat is not None else None
+                if stat is not None and carries:  # it lives on as `stat`: that is the carrier
+                    yield stat
+            untold = untold or carries is None
+        if not untold:
+            return
 
 
-def _carries(pid: int, wanted: bytes) -> bool:
-    return wanted in b"\0" + read_proc(f"/proc/{pid}/environ")
+def _carries(pid: int, wanted: bytes) -> bool | None:
+    """None where it does not tell: it is gone, or never had an environment."""
+    environment = read_proc(f"/proc/{pid}/environ")
+    return wanted in b"\0" + environment if environment else None
 
 
 def _can_list_children() -> bool:
