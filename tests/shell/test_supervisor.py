@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from trainforged.core import messages as m
 from trainforged.execution import durable, processes
 from trainforged.execution.folder import AttemptFolder
 from trainforged.execution.launch import CannotStart, Launch
+from trainforged.execution.observing import usage as meter
 from trainforged.execution.starting import spawn
 from trainforged.execution.waiting import readable
 
@@ -484,12 +486,49 @@ async def test_two_attempts_on_one_gpu_are_one_too_many(supervised: Supervised) 
     assert not end.hopeless
 
 
+async def test_a_lease_is_released_once_its_folder_can_be_read_again(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, failures = AttemptFolder.token, iter([OSError(5, "Input/output error")] * 2)
+
+    def token(folder: AttemptFolder) -> str | None:
+        for failure in failures:
+            raise failure
+        return read(folder)
+
+    monkeypatch.setattr("trainforged.execution.release.TROUBLE", 0.0)
+    supervised.start(1, command("pass"))
+    await supervised.end(1)
+    monkeypatch.setattr(AttemptFolder, "token", token)
+    supervised.release(1)
+    assert (await supervised.told(m.LeaseReleased, 1)).stuck == {}
+    assert caplog.text.count("cannot be looked at") == 1, "the same trouble is told once"
+
+
 async def test_releasing_what_never_ran(supervised: Supervised) -> None:
     supervised.release(1)
     assert (await supervised.told(m.LeaseReleased, 1)).stuck == {}
 
 
 # ---------------------------------------------------------------- usage
+
+
+async def test_usage_is_measured_again_after_a_look_that_failed(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample, failures = meter.sample, iter([OSError(24, "Too many open files")])
+
+    def failing(*arguments: Any) -> dict[int, meter.Total]:
+        for failure in failures:
+            raise failure
+        return sample(*arguments)
+
+    monkeypatch.setattr("trainforged.execution.supervisor.METER_PERIOD", 0.05)
+    monkeypatch.setattr(meter, "sample", failing)
+    supervised.start(1, command(SLEEP))
+    await supervised.told(m.AttemptStarted, 1)
+    await until(lambda: supervised.supervisor.usage(1) is not None)
+    assert "what attempts use could not be measured" in caplog.text
 
 
 async def test_usage_is_of_the_whole_tree(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:

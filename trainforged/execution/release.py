@@ -12,6 +12,7 @@ from trainforged.execution.waiting import Threads
 
 LIMIT = 30.0  # seconds for the last process to go before its GPUs are set aside
 MARGIN = 5.0  # for the looking itself, which may hang on a process that hangs
+TROUBLE = 1.0  # seconds before another look, where the disk refused one
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,23 @@ async def release(
 ) -> dict[str, str]:
     """Returns the GPUs that are not free again, each with its reason; usually none.
 
-    Without a GPU to set aside the waiting for a process has no end: the next attempt must not meet it.
+    Without a GPU to set aside the waiting for a process has no end: the next attempt must not meet it. Where
+    it cannot be looked (a disk that fails), something may be left: it is looked again until it can.
     """
+    told = ""
+    while True:
+        try:
+            return await _release(folder, gpus, threads, gpus_clear)
+        except Exception as error:
+            if repr(error) != told:
+                log.exception("what is left of the attempt in %s cannot be looked at", folder.path)
+            told = repr(error)
+            await asyncio.sleep(TROUBLE)
+
+
+async def _release(
+    folder: AttemptFolder, gpus: tuple[str, ...], threads: Threads, gpus_clear: GpusClear
+) -> dict[str, str]:
     token, group, looks = await threads.run(_marks, folder)
     while token is not None:
         left = await _look(token, group, looks, threads, LIMIT + MARGIN if gpus else None)

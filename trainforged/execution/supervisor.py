@@ -193,15 +193,21 @@ class Supervisor:
     async def _measure(self) -> None:
         """While attempts run."""
         while self._live:
-            totals = await self._threads.run(meter.sample, self._shims(), self._traffic)
-            usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
-            self._usage = {job: now for job, now in usage.items() if job in self._shims()}
-            self._totals = totals
-            for (job, _), attempt in self._attempts.items():
-                if job in totals:
-                    attempt.family = totals[job].family
+            try:
+                await self._measure_once()
+            except Exception:  # the figures are late; the attempts are none the worse
+                log.exception("what attempts use could not be measured")
             await asyncio.sleep(METER_PERIOD)
         self._usage, self._totals = {}, {}
+
+    async def _measure_once(self) -> None:
+        totals = await self._threads.run(meter.sample, self._shims(), self._traffic)
+        usage = {job: meter.rate(self._totals.get(job), now) for job, now in totals.items()}
+        self._usage = {job: now for job, now in usage.items() if job in self._shims()}
+        self._totals = totals
+        for (job, _), attempt in self._attempts.items():
+            if job in totals:
+                attempt.family = totals[job].family
 
     # ---- helpers
 
