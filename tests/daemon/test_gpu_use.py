@@ -1,8 +1,11 @@
-"""What the daemon makes of the figures of a job's GPUs."""
+"""What the daemon makes of the figures of GPUs, and of figures that stop coming."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+
+import pytest
 
 from tests.core.world import World
 from trainforged.config import Devices
@@ -60,3 +63,14 @@ def test_made_up_gpus_tell_nothing() -> None:
     uuid = next(iter(world.state.leases.values())).gpus[0]
     watch.feed.publish((Sample(uuid=uuid, index=0, utilisation=100, power=600.0, power_limit=700.0),))
     assert watch.use(job) is GpuUse.UNKNOWN
+
+
+class Broken(SimulatedInventory):
+    async def sample(self) -> tuple[Sample, ...]:
+        raise ZeroDivisionError
+
+
+async def test_gpus_are_not_waited_for_in_vain_where_looking_at_them_fails() -> None:
+    with pytest.raises(ExceptionGroup) as failed:
+        await asyncio.wait_for(watch_of(World(), Broken(2, "")).run(), 60)
+    assert failed.group_contains(ZeroDivisionError)

@@ -64,19 +64,20 @@ class DeviceWatch:
         return m.DevicesObserved(time=self._clock(), devices=self._told)
 
     async def run(self) -> None:
-        """Follow the GPUs until cancelled."""
-        sampling = asyncio.create_task(self.feed.run())
-        try:
-            async for _ in self.feed.updates():
-                self._assign()
-                if any(sample.processes for sample in self.feed.latest):
-                    self._mine = frozenset(await self._ours())
-                self._tell_faults()
-                self._tell_changes()
-                if self._live.watched:
-                    self._live.gpus(self.gpus())
-        finally:
-            sampling.cancel()
+        """Follow the GPUs until cancelled. Raises what sampling raises: without it nothing would come."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.feed.run())
+            group.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        async for _ in self.feed.updates():
+            self._assign()
+            if any(sample.processes for sample in self.feed.latest):
+                self._mine = frozenset(await self._ours())
+            self._tell_faults()
+            self._tell_changes()
+            if self._live.watched:
+                self._live.gpus(self.gpus())
 
     async def close(self) -> None:
         await self.inventory.close()
