@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.shell.storing import NOW
 from trainforge.api import Series
 from trainforged.storage.errors import StorageTooNew
-from trainforged.storage.metrics.ingestion import Place, Reading
+from trainforged.storage.metrics.ingestion import Ingestion, Place, Reading
 from trainforged.storage.metrics.series import FEWEST_POINTS
 from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.recordlines import Report
@@ -344,3 +344,57 @@ def test_parts_leave_out_what_was_superseded_in_between(store: MetricStore) -> N
 def test_of_a_series_that_is_not_there_are_no_parts(store: MetricStore) -> None:
     ingest(store, at(1, loss=1.0))
     assert store.points(1, "lr", 0, None, 10) is None
+
+
+# ---------------------------------------------------------------- positions in order, and not
+
+
+def unordered(store: MetricStore) -> set[int]:
+    """Attempts that are noted as such."""
+    with store._database.read() as connection:
+        return {attempt for (attempt,) in connection.execute("SELECT attempt FROM unordered")}
+
+
+def test_only_positions_that_go_back_or_change_their_parts_are_noted(store: MetricStore) -> None:
+    ingest(store, at(1, 0, loss=1.0), at(1, 0, loss=1.0), at(2, 1, loss=1.0))
+    ingest(store, at(3, 1, loss=1.0))
+    ingest(store, at(5, loss=1.0), at(4, loss=1.0), attempt=2)
+    ingest(store, at(5, loss=1.0), at(6, 1, loss=1.0), attempt=3)
+    ingest(store, at(loss=1.0), at(loss=1.0), attempt=4)
+    ingest(store, at(8, loss=1.0), attempt=5)
+    assert unordered(store) == {2, 3}
+
+
+def test_what_was_noted_holds_for_the_next_daemon(store: MetricStore) -> None:
+    ingest(store, at(7, loss=1.0))
+    store.close()
+    store.open()
+    store._ingestion = Ingestion()
+    ingest(store, at(6, loss=1.0))
+    assert unordered(store) == {1}
+    store.forget(1)
+    store.tidy()
+    assert unordered(store) == set()
+
+
+POSITION = st.one_of(st.none(), st.integers(0, 6))
+REPORTS = st.lists(st.tuples(POSITION, POSITION), max_size=9)
+IN_ORDER = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=9).map(
+    lambda found: [*zip(*map(sorted, zip(*found, strict=True)), strict=True)] if found else []
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(attempts=st.lists(st.one_of(REPORTS, IN_ORDER), min_size=2, max_size=3))
+def test_halving_finds_what_a_look_at_each_sample_finds(
+    store: MetricStore, attempts: list[list[tuple[int | None, int | None]]]
+) -> None:
+    store.forget(1)
+    store.tidy()
+    for number, positions in enumerate(attempts, 1):
+        ingest(store, *(at(step, epoch, loss=1.0) for step, epoch in positions), attempt=number)
+    quickly = store.query(1)
+    store._known.clear()
+    with store._database.write() as connection:
+        connection.execute("INSERT OR IGNORE INTO unordered SELECT DISTINCT series, attempt FROM samples")
+    assert store.query(1) == quickly

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics import blocks, order
 from trainforged.storage.metrics.blocks import BLOCK
 from trainforged.storage.progress import Tracked
 from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Report, Resumed, Stopping
@@ -63,12 +63,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 class _Slot:
     """Where the next sample of one series and attempt goes."""
 
-    __slots__ = ("has_nan", "next", "series")
+    __slots__ = ("epoch", "has_nan", "next", "ordered", "series", "step")
 
-    def __init__(self, series: int, has_nan: bool, next: int) -> None:
+    def __init__(self, series: int, has_nan: bool) -> None:
         self.series = series
         self.has_nan = has_nan
-        self.next = next
+        self.ordered = True
+        self.next = 0
+        self.step: float | None = None  # of the sample before, where there is one
+        self.epoch: float | None = None
+
+    def goes_on(self, report: Report) -> bool:
+        """The report's position does not go back; it is remembered."""
+        before, self.step, self.epoch = (self.step, self.epoch), report.step, report.epoch
+        return not self.next or (
+            order.follows(before[0], report.step) and order.follows(before[1], report.epoch)
+        )
 
 
 _Key = tuple[int, int, int, str]  # job, attempt, rank, name
@@ -119,6 +129,9 @@ class Ingestion:
                 if value != value and not slot.has_nan:
                     connection.execute("UPDATE series SET has_nan = 1 WHERE id = ?", (slot.series,))
                     slot.has_nan = True
+                if slot.ordered and not slot.goes_on(report):
+                    order.note(connection, slot.series, attempt)
+                    slot.ordered = False
                 yield slot.series, attempt, slot.next, value, report.step, report.epoch, report.time
                 slot.next += 1
                 if slot.next % BLOCK == 0:
@@ -130,9 +143,13 @@ class Ingestion:
         found = connection.execute(query, (job, rank, name)).fetchone() or self._new_series(connection, key)
         slot = None
         if found is not None:
-            newest = "SELECT max(n) FROM samples WHERE series = ? AND attempt = ?"
-            (last,) = connection.execute(newest, (found[0], attempt)).fetchone()
-            slot = _Slot(found[0], bool(found[1]), 0 if last is None else last + 1)
+            slot = _Slot(found[0], bool(found[1]))
+            slot.ordered = order.is_ordered(connection, slot.series, attempt)
+            newest = (
+                "SELECT n, step, epoch FROM samples WHERE series = ? AND attempt = ? ORDER BY n DESC LIMIT 1"
+            )
+            if (last := connection.execute(newest, (slot.series, attempt)).fetchone()) is not None:
+                slot.next, slot.step, slot.epoch = last[0] + 1, last[1], last[2]
         self._slots[key] = slot
         return slot
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from trainforged.storage.metrics.blocks import BLOCKS, add_blocks
 from trainforged.storage.metrics.history_schema import HISTORY, add_history, add_network
+from trainforged.storage.metrics.order import UNORDERED, add_unordered
 from trainforged.storage.opening import Schema
 
 METRICS = Schema(
-    version=4,
+    version=5,
     application_id=0x54464D31,  # "TFM1"
     create=(
         # A series without a job was forgotten: its samples go bit by bit.
@@ -57,6 +58,7 @@ METRICS = Schema(
         "CREATE INDEX notes_by_job ON notes (job)",
         *HISTORY,
         *BLOCKS,
+        *UNORDERED,
     ),
-    migrations={1: add_history, 2: add_blocks, 3: add_network},
+    migrations={1: add_history, 2: add_blocks, 3: add_network, 4: add_unordered},
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from trainforge.api import Series, Value
-from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics import blocks, order
 from trainforged.storage.metrics.blocks import BLOCK
 
 FEWEST_POINTS = 5  # first, last, and one bucket
@@ -142,6 +142,8 @@ class Reader:
 
     def _visible_part(self, segment: Segment, condition: str, values: Values) -> Segment:
         """Where all samples in a row are visible, as they mostly are, later queries need no condition."""
+        if order.is_ordered(self._connection, self._series, segment.attempt):
+            return self._visible_beginning(segment, condition, values)
         query = f"SELECT min(n), max(n), count(*) FROM samples WHERE {_IN_SEGMENT}{condition}"
         parameters = {**self._values(segment), **values}
         first, last, count = self._connection.execute(query, parameters).fetchone()
@@ -150,6 +152,23 @@ class Reader:
         if last - first + 1 == count or self._count(Segment(segment.attempt, first, last)) == count:
             return Segment(segment.attempt, first, last)
         return Segment(segment.attempt, first, last, condition, values)
+
+    def _visible_beginning(self, segment: Segment, condition: str, values: Values) -> Segment:
+        """Of positions in order: from the first that is superseded on, all are."""
+        query = (
+            f"SELECT n, 1{condition} FROM samples WHERE series = :series AND attempt = :attempt "
+            "AND n BETWEEN :first AND :last ORDER BY n LIMIT 1"
+        )
+        first, after = segment.first, segment.last + 1
+        while first < after:
+            middle = (first + after) // 2
+            part = msgspec.structs.replace(segment, first=middle, last=after - 1)
+            found = self._connection.execute(query, {**self._values(part), **values}).fetchone()
+            if found is not None and found[1]:
+                first = found[0] + 1
+            else:
+                after = middle
+        return msgspec.structs.replace(segment, last=first - 1)
 
     def _count(self, segment: Segment) -> int:
         """Samples that are there; some of a long series may have been thinned out."""

@@ -22,7 +22,7 @@ from trainforge.api import Series, Value
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
 from trainforged.storage.looking import Looks
-from trainforged.storage.metrics import blocks
+from trainforged.storage.metrics import blocks, order
 from trainforged.storage.metrics.history import HistoryStore
 from trainforged.storage.metrics.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.metrics.schema import METRICS
@@ -136,6 +136,7 @@ class MetricStore:
             removed = connection.execute(query, (*found, *found, SAMPLES_AT_ONCE)).rowcount
             if removed < SAMPLES_AT_ONCE:
                 connection.execute("DELETE FROM blocks WHERE series = ?", found)
+                order.forget(connection, *found)
                 connection.execute("DELETE FROM series WHERE id = ?", found)
                 self._known.clear()
         return True
