@@ -16,7 +16,7 @@ import pytest
 from tests.client.daemon import Daemon
 from trainforge.client import sockets
 from trainforge.client.client import Client, NoDaemon
-from trainforge.client.sockets import NAME, candidates, find_socket, user_socket
+from trainforge.client.sockets import NAME, candidates, connect, user_socket
 
 UID = os.getuid()
 
@@ -37,6 +37,13 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(sockets, "SYSTEM_SOCKET", tmp_path / "system" / NAME)
     (tmp_path / "run").mkdir()
+
+
+def find_socket() -> Path:
+    """The first socket that a daemon answers on."""
+    sock, path = connect(None, 5.0)
+    sock.close()
+    return path
 
 
 def test_the_order_of_places(tmp_path: Path) -> None:

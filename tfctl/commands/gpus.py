@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from tfctl.output import print_json
-from tfctl.render.figures import size
+from tfctl.render.gpus import HEADING as MEASURED
+from tfctl.render.gpus import measured
 from tfctl.render.plain import table
 from tfctl.render.words import one_line
 from tfctl.session import with_daemon
 from trainforge.api import GpuView
 
-HEADING = ("GPU", "NAME", "STATE", "JOB", "USE", "MEMORY", "TEMP", "POWER", "UUID")
+HEADING = ("GPU", "NAME", "STATE", "JOB", *MEASURED, "UUID")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,17 +34,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(gpu: GpuView) -> tuple[str, ...]:
-    def figure(value: float | None, unit: str) -> str:
-        return "-" if value is None else f"{value:.0f}{unit}"
-
-    return (
-        str(gpu.index),
-        gpu.name,
-        gpu.state,
-        "-" if gpu.job is None else str(gpu.job),
-        figure(gpu.utilisation, "%"),
-        f"{size(gpu.memory_used)} / {size(gpu.memory_total)}",
-        figure(gpu.temperature, "°C"),
-        figure(gpu.power, "W"),
-        gpu.uuid,
-    )
+    job = "-" if gpu.job is None else str(gpu.job)
+    return (str(gpu.index), gpu.name, gpu.state, job, *measured(gpu), gpu.uuid)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tfctl.render import jobs as job_rows
 from tfctl.render.figures import clock, counted, size
+from tfctl.render.gpus import HEADING as MEASURED
+from tfctl.render.gpus import measured
 from tfctl.render.plain import table
 from tfctl.render.words import one_line
 from tfctl.top.source import first_look, look_at_jobs
@@ -12,7 +14,7 @@ from trainforge.client.client import Client
 
 MOST_WAITING = 1000
 EVENTS = 20
-GPUS = ("GPU", "STATE", "JOB", "USE", "MEMORY", "TEMP", "POWER", "REASON")
+GPUS = ("GPU", "STATE", "JOB", *MEASURED, "REASON")
 RUNNING = ("JOB", "NAME", "USER", "STATE", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED", "LATEST")
 WAITING = ("JOB", "NAME", "USER", "STATE", "GPU", "WHY")
 
@@ -44,19 +46,8 @@ def snapshot(client: Client) -> str:
 
 
 def _gpu(gpu: GpuView) -> tuple[str, ...]:
-    def figure(value: float | None, unit: str) -> str:
-        return "-" if value is None else f"{value:.0f}{unit}"
-
-    return (
-        str(gpu.index),
-        gpu.state,
-        "-" if gpu.job is None else str(gpu.job),
-        figure(gpu.utilisation, "%"),
-        f"{size(gpu.memory_used)} / {size(gpu.memory_total)}",
-        figure(gpu.temperature, "°C"),
-        figure(gpu.power, "W"),
-        one_line(gpu.reason or "-"),
-    )
+    job = "-" if gpu.job is None else str(gpu.job)
+    return (str(gpu.index), gpu.state, job, *measured(gpu), one_line(gpu.reason or "-"))
 
 
 def _running(job: JobView) -> tuple[str, ...]:

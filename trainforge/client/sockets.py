@@ -59,13 +59,6 @@ def user_socket() -> Path:
     return _temporary_folder() / NAME
 
 
-def find_socket() -> Path:
-    """The first socket that a daemon answers on. Raises NoDaemon."""
-    sock, path = connect(None, 5.0)
-    sock.close()
-    return path
-
-
 def connect(path: Path | None, timeout: float) -> tuple[socket.socket, Path]:
     """A connection to the daemon at `path`, or else to the first of the candidates that answers and is
     not another than the one that has this user's jobs.
