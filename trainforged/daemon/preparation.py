@@ -19,6 +19,7 @@ import msgspec
 
 from trainforge.api import FileEntry, ShellState
 from trainforged.core import messages as m
+from trainforged.daemon.bounded import bounded
 from trainforged.daemon.resuming import passed_over, resume_point
 from trainforged.execution import durable
 from trainforged.execution.environments.isolated import Environments
@@ -28,6 +29,8 @@ from trainforged.execution.launch import CannotStart, Launch
 from trainforged.execution.starting.host import Setting, launch
 from trainforged.execution.starting.ports import free_port
 from trainforged.storage.jobs.store import JobStore, Submission
+
+LONGEST_ANSWER = 10.0  # seconds that the disk of a job has to answer
 
 
 class Preparation:
@@ -66,6 +69,7 @@ class Preparation:
             raise CannotStart(f"nothing is stored of job {order.job}", hopeless=True)
         try:
             shell = await asyncio.to_thread(self._shell, submission)
+            await _check_workdir(submission)
             cwd = await asyncio.to_thread(self._lay_out, order.job, submission, folder)
             python = await self._python(submission, shell, cwd, folder)
             resume = await asyncio.to_thread(resume_point, self._jobs_dir, order.job, submission)
@@ -117,9 +121,7 @@ class Preparation:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         spec = msgspec.json.format(msgspec.json.encode(submission.spec), indent=2)
         durable.replace(f"{home}/spec.json", spec)  # for people; the truth is in the database
-        if submission.manifest is None:
-            if submission.workdir is None or not Path(submission.workdir).is_dir():
-                raise CannotStart(f"{submission.workdir}: the folder it runs in is gone", hopeless=True)
+        if submission.manifest is None and submission.workdir is not None:
             return Path(submission.workdir)
         return self._copy_project(home, submission)
 
@@ -163,6 +165,20 @@ def _of(what: str) -> Iterator[None]:
         yield
     except FilesError as error:
         raise type(error)(f"{what}: {error}") from error
+
+
+async def _check_workdir(submission: Submission) -> None:
+    """The folder of a job that runs in place may lie on a disk that does not answer."""
+    if submission.manifest is not None:
+        return
+    try:
+        there = submission.workdir is not None and await bounded(
+            Path(submission.workdir).is_dir, LONGEST_ANSWER
+        )
+    except TimeoutError:
+        raise CannotStart(f"{submission.workdir}: its disk does not answer") from None
+    if not there:
+        raise CannotStart(f"{submission.workdir}: the folder it runs in is gone", hopeless=True)
 
 
 def _link_checkpoints(project: Path, name: str, checkpoints: Path) -> None:

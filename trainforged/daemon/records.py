@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from trainforge.api import JobProgress, Progress, Usage
 from trainforged.core import messages as m
+from trainforged.daemon.bounded import bounded
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageDamaged, StorageError
 from trainforged.storage.following.outputprogress import OutputFollower
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 0.5  # seconds between two looks
 EPOCH = 1e9  # more steps than an epoch has
+LONGEST_ANSWER = 5.0  # seconds that the disks of jobs have to answer
+LAST_ANSWER = 1.0  # and when the daemon stops
 TOLD_EVERY = 1.0  # seconds between two words to the core about one job
 
 
@@ -58,6 +62,8 @@ class RecordWatch:
         self._told: dict[int, float] = {}
         self._warned: set[tuple[int, int]] = set()  # attempts whose loss was seen to be no number
         self._reading = asyncio.Lock()
+        self._answered = threading.Event()  # not set while event files are looked at
+        self._answered.set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -76,15 +82,19 @@ class RecordWatch:
         """Begin metric storage anew, and fill it; returns where the old one lies. Raises `StorageError`."""
         async with self._reading:
             aside = await asyncio.to_thread(self._reader.start_over)
-            self._events.start_over()
+            await self._follow(self._forget_events)
         await self.rebuild()
         return aside
+
+    def _forget_events(self) -> tuple[Gathered, ...]:
+        self._events.start_over()
+        return ()
 
     async def finish(self, job: int, attempt: int) -> float | None:
         """Read an attempt that has ended to its end: its last report may decide what its end means.
         The position that it came to, if it reported any."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
-        gathered = await self._read(partial(self._drain, live))
+        gathered = await self._read(partial(self._drain, live), partial(self._events.drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
         self._warned.discard((job, attempt))
@@ -96,26 +106,51 @@ class RecordWatch:
             return None
 
     def _drain(self, live: LiveAttempt) -> tuple[Gathered, ...]:
-        gathered = (*self._reader.drain(live), *_guarded(partial(self._events.drain, live)))
+        gathered = self._reader.drain(live)
         _guarded(partial(self._output.drain, live))
         return gathered
 
     def _gather_all(self, live: list[LiveAttempt]) -> tuple[Gathered, ...]:
-        gathered = (*self._reader.gather(live), *_guarded(partial(self._events.gather, live)))
+        gathered = self._reader.gather(live)
         _guarded(partial(self._output.gather, live))
         return gathered
 
-    async def _read(self, read: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
-        """What a call of the reader gives; nothing, with a word, where storage refuses."""
+    async def _read(
+        self, read: Callable[[], tuple[Gathered, ...]], follow: Callable[[], tuple[Gathered, ...]]
+    ) -> tuple[Gathered, ...]:
+        """What a call of the reader gives, then what event files do; nothing, with a word, where storage
+        refuses."""
         try:
             async with self._reading:
-                return await asyncio.to_thread(read)
+                return (*await asyncio.to_thread(read), *await self._follow(follow))
         except StorageDamaged as error:
             log.error("%s", error)
             await self.start_over()
         except StorageError as error:
             log.error("records were not read: %s", error)
         return ()
+
+    async def _follow(self, follow: Callable[[], tuple[Gathered, ...]]) -> tuple[Gathered, ...]:
+        """What event files give. They lie in the jobs' own folders, on disks that may never answer: one that
+        does not is left until it does, and nobody else waits for it."""
+        if not self._answered.is_set():
+            return ()
+        self._answered.clear()
+
+        def work() -> tuple[Gathered, ...]:
+            try:
+                return _guarded(follow)
+            finally:
+                self._answered.set()
+
+        try:
+            return await bounded(work, LONGEST_ANSWER)
+        except TimeoutError:
+            log.warning("a disk of a job does not answer; event files of jobs are not followed until it does")
+            return ()
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self._answered.wait, LAST_ANSWER)  # storage is closed soon
+            raise
 
     def _live_attempts(self) -> list[LiveAttempt]:
         leases = self._engine.state.leases.values()
@@ -126,7 +161,7 @@ class RecordWatch:
         ]
 
     async def _gather(self, live: list[LiveAttempt]) -> None:
-        self._tell(await self._read(partial(self._gather_all, live)))
+        self._tell(await self._read(partial(self._gather_all, live), partial(self._events.gather, live)))
         if self._live.watched:
             self._show(entry.job for entry in live)
 
