@@ -10,6 +10,7 @@ import email.policy
 import functools
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -291,6 +292,17 @@ async def test_a_command_that_hangs_is_ended_with_all_it_started(
         await deliver(letter("command", command))
     pid = int((tmp_path / "pid").read_text())
     await until(lambda: not read_proc(f"/proc/{pid}/cmdline"))
+
+
+async def test_what_a_command_leaves_running_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a pipe that it holds it looked as if the command hung, and everybody was told again and again."""
+    monkeypatch.setattr("trainforged.daemon.notices.delivery.PATIENCE", 600.0)
+    command = script(tmp_path / "tell", f"sleep 1000 & echo $! > {tmp_path}/pid; echo away >&2; exit 3")
+    with pytest.raises(NotDelivered, match="ended with 3: away"):
+        await asyncio.wait_for(deliver(letter("command", command)), 60)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 async def test_mail_goes_by_the_local_sendmail_and_the_desktop_by_notify_send(

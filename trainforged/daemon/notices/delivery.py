@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -127,28 +127,55 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 async def _run(words: Sequence[str], text: str, told: dict[str, str]) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | told,
-            start_new_session=True,
-            cwd="/",
-        )
-    except (OSError, ValueError) as error:
-        raise NotDelivered(f"{words[0]}: {error}", again=False) from error
-    try:
-        async with asyncio.timeout(PATIENCE):
-            _, said = await process.communicate(text.encode(errors="replace"))
-    except TimeoutError as error:
-        raise NotDelivered(f"{words[0]} was not done after {PATIENCE:.0f} s") from error
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+    """It is done when the program is: what it leaves running (a sound, say) is not waited for."""
+    with _heard() as (ear, said):
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=ear,
+                env=os.environ | told,
+                start_new_session=True,
+                cwd="/",
+            )
+        except (OSError, ValueError) as error:
+            raise NotDelivered(f"{words[0]}: {error}", again=False) from error
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await process.communicate(text.encode(errors="replace"))
+        except TimeoutError as error:
+            raise NotDelivered(f"{words[0]} was not done after {PATIENCE:.0f} s") from error
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
     if process.returncode:
-        words_of_it = said.decode(errors="replace").strip()[-ANSWER:]
+        words_of_it = said.decode(errors="replace").strip()
         raise NotDelivered(f"{words[0]} ended with {process.returncode}: {words_of_it}")
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[tuple[int, bytearray]]:
+    """A descriptor for a program to speak to, and the last bytes of what it says there. A pipe of asyncio's
+    is waited for until all who hold it are gone."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    said = bytearray()
+
+    def hear() -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(reading, 1 << 16):
+                said.extend(data)
+                del said[:-ANSWER]
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(reading, hear)
+    try:
+        yield writing, said
+    finally:
+        loop.remove_reader(reading)
+        hear()
+        os.close(reading)
+        os.close(writing)
