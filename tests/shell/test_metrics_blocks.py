@@ -138,3 +138,87 @@ def test_when_room_is_short_the_oldest_are_thinned_and_the_picture_stays(tmp_pat
     shown = one(store)
     assert max(step for step, attempt in zip(shown.step, shown.attempt, strict=True) if attempt == 1) < 50_000
     store.close()
+
+
+# ---------------------------------------------------------------- room, also when all is thinned
+
+
+def kept(store: MetricStore) -> list[int]:
+    """Of the first attempt: all samples that are there."""
+    with store._database.read() as connection:
+        return [n for (n,) in connection.execute("SELECT n FROM samples WHERE attempt = 1 ORDER BY n")]
+
+
+def test_what_is_thinned_is_thinned_further_and_the_extremes_stay(tmp_path: Path) -> None:
+    room, now = [math.inf], [NOW + 1e6]
+    store = MetricStore(tmp_path / "metrics.db", lambda: room[0], lambda: now[0]).open()
+    chance = random.Random(7)
+    values = [chance.gauss(0, 1) for _ in range(300_000)]
+    values[5000], values[6000], values[7000] = 99.0, -99.0, math.nan
+    ingest(store, 0, values)
+    full = store._database.used()
+    room[0] = 0
+    store.tidy()
+
+    left = one(store)
+    assert len(left.value) < 400
+    assert store._database.used() < full / 20
+    assert (left.step[0], left.step[-1]) == (0, 299_999)
+    assert {99.0, -99.0, "NaN"} <= set(left.value)
+    few = one(store, points=100)
+    assert {99.0, -99.0, "NaN"} <= set(few.value)
+    assert set(few.step) <= set(left.step)
+    part = one(store, since=NOW + 100_000.5, until=NOW + 200_000.5, points=20)
+    assert all(100_000 < step <= 200_000 for step in part.step)
+    again = kept(store)
+    store.tidy()
+    assert kept(store) == again, "what can be thinned is thinned"
+    store.close()
+
+
+def test_a_job_that_reports_keeps_what_is_newest_whole_and_goes_on(tmp_path: Path) -> None:
+    room = [math.inf]
+    store = MetricStore(tmp_path / "metrics.db", lambda: room[0], lambda: NOW + 100_000).open()
+    ingest(store, 0, [float(n % 1000) for n in range(100_000)])
+    room[0] = 0
+    store.tidy()
+    newest = [step for step in one(store).step if step >= 99_000]
+    assert newest == list(range(99_000, 100_000))
+    for start in range(100_000, 140_000, 10_000):
+        ingest(store, start, [float(n % 1000) for n in range(10_000)])
+        store.tidy()
+        assert one(store).step[-1] == start + 9_999
+    assert [step for step in one(store).step if step >= 139_000] == list(range(139_000, 140_000))
+    assert {0.0, 999.0} <= set(one(store, points=50).value)
+    store.close()
+
+
+def test_many_short_series_of_the_past_come_down_to_their_ends_and_extremes(tmp_path: Path) -> None:
+    room = [math.inf]
+    store = MetricStore(tmp_path / "metrics.db", lambda: room[0], lambda: NOW + 1e6).open()
+    for job in range(1, 151):
+        ingest(store, 0, [1.0, 9.0, *([5.0] * 100), -3.0, 2.0], job=job)
+    room[0] = 0
+    store.tidy()
+    for job in range(1, 151):
+        (series,) = store.query(job)
+        assert series.value == (1.0, 9.0, -3.0, 2.0)
+    ingest(store, 104, [7.0] * 300)
+    assert one(store).value[-1] == 7.0
+    assert len(one(store).value) == 304
+    assert {9.0, -3.0} <= set(one(store, points=10).value)
+    store.close()
+
+
+def test_of_what_was_merged_a_later_attempt_leaves_the_beginning(tmp_path: Path) -> None:
+    room = [math.inf]
+    store = MetricStore(tmp_path / "metrics.db", lambda: room[0], lambda: NOW + 1e6).open()
+    ingest(store, 0, [float(n) for n in range(100_000)])
+    room[0] = 0
+    store.tidy()
+    ingest(store, 50_000, [0.25] * 10, attempt=2)
+    shown = one(store, points=100)
+    of_first = [step for step, attempt in zip(shown.step, shown.attempt, strict=True) if attempt == 1]
+    assert of_first
+    assert max(of_first) < 50_000
+    store.close()

@@ -1,7 +1,7 @@
 """What is known of each whole row of 256 samples: where its extremes are. A long curve is drawn from these.
 
-A block is noted when its last sample is written, by the same transaction. When room gets short the oldest
-blocks are thinned: their first and last sample stay, and those that a curve from afar is drawn from.
+A block is noted when its last sample is written, by the same transaction. `thinning` says what becomes of
+them when room gets short.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 BLOCK = 256  # samples
-AT_ONCE = 100  # blocks thinned in one transaction, so that ingestion waits for a moment only
 
 BLOCKS = (
     # n of the least and the greatest value, and of the first NaN; time of the last sample.
@@ -31,14 +30,14 @@ BLOCKS = (
     "CREATE INDEX blocks_by_age ON blocks (time) WHERE NOT thinned",
 )
 
-_RANGE = "series = :series AND attempt = :attempt AND n BETWEEN :first AND :last"
+RANGE = "series = :series AND attempt = :attempt AND n BETWEEN :first AND :last"
 _FILL = f"""
     INSERT OR REPLACE INTO blocks
     SELECT :series, :attempt, :block, low.value, low.n, high.value, high.n, nan.n, newest.time, 0
-    FROM (SELECT min(value) AS value, n FROM samples WHERE {_RANGE}) AS low,
-         (SELECT max(value) AS value, n FROM samples WHERE {_RANGE}) AS high,
-         (SELECT min(n) AS n FROM samples WHERE {_RANGE} AND value IS NULL) AS nan,
-         (SELECT max(time) AS time FROM samples WHERE {_RANGE}) AS newest"""
+    FROM (SELECT min(value) AS value, n FROM samples WHERE {RANGE}) AS low,
+         (SELECT max(value) AS value, n FROM samples WHERE {RANGE}) AS high,
+         (SELECT min(n) AS n FROM samples WHERE {RANGE} AND value IS NULL) AS nan,
+         (SELECT max(time) AS time FROM samples WHERE {RANGE}) AS newest"""
 
 
 class Extremes(msgspec.Struct):
@@ -78,10 +77,10 @@ class Extremes(msgspec.Struct):
 def note(connection: sqlite3.Connection, whole: Iterable[tuple[int, int, int]]) -> None:
     """The blocks (series, attempt, block) of which all samples are there."""
     for series, attempt, block in whole:
-        connection.execute(_FILL, _place(series, attempt, block))
+        connection.execute(_FILL, place_of(series, attempt, block))
 
 
-def _place(series: int, attempt: int, block: int) -> dict[str, int]:
+def place_of(series: int, attempt: int, block: int) -> dict[str, int]:
     first = block * BLOCK
     return {
         "series": series, "attempt": attempt, "block": block, "first": first, "last": first + BLOCK - 1,
@@ -105,12 +104,13 @@ def add_blocks(connection: sqlite3.Connection) -> None:
 def extremes(
     connection: sqlite3.Connection, series: int, attempt: int, first: int, last: int, width: int
 ) -> dict[int, Extremes]:
-    """By bucket n // `width`, a multiple of `BLOCK`, of the samples `first` … `last`."""
+    """By bucket n // `width`, a multiple of `BLOCK`, of the samples `first` … `last`. Where blocks were
+    merged, the few samples that are left are looked at themselves."""
     found: dict[int, Extremes] = {}
     place = {"series": series, "attempt": attempt}
     rows = connection.execute(
         "SELECT block, least, least_n, greatest, greatest_n, nan_n FROM blocks WHERE series = :series "
-        "AND attempt = :attempt AND block BETWEEN :first AND :last ORDER BY block",
+        "AND attempt = :attempt AND block BETWEEN :first AND :last AND thinned < 2 ORDER BY block",
         place | {"first": -(-first // BLOCK), "last": (last + 1) // BLOCK - 1},
     )
     at = first
@@ -134,36 +134,10 @@ def _take_samples(
     while first <= last:
         end = min(last, (first // width + 1) * width - 1)
         part = place | {"first": first, "last": end}
-        low, high = (f"SELECT {which}(value), n FROM samples WHERE {_RANGE}" for which in ("min", "max"))
+        low, high = (f"SELECT {which}(value), n FROM samples WHERE {RANGE}" for which in ("min", "max"))
         least, least_n = connection.execute(low, part).fetchone()
         greatest, greatest_n = connection.execute(high, part).fetchone()
-        nan = f"SELECT min(n) FROM samples WHERE {_RANGE} AND value IS NULL"
+        nan = f"SELECT min(n) FROM samples WHERE {RANGE} AND value IS NULL"
         (nan_n,) = connection.execute(nan, part).fetchone()
         found.setdefault(first // width, Extremes()).take(least, least_n, greatest, greatest_n, nan_n)
         first = end + 1
-
-
-# ---------------------------------------------------------------- room
-
-
-def thin_oldest(connection: sqlite3.Connection) -> int:
-    """Thin some of the oldest blocks; how many. 0: all are."""
-    oldest = connection.execute(
-        "SELECT series, attempt, block, least_n, greatest_n, nan_n FROM blocks INDEXED BY blocks_by_age "
-        "WHERE NOT thinned ORDER BY time LIMIT ?",
-        (AT_ONCE,),
-    ).fetchall()
-    for series, attempt, block, *kept in oldest:
-        place = _place(series, attempt, block)
-        stay = [place["first"], place["last"], *(n for n in kept if n is not None)]
-        marks = ", ".join("?" * len(stay))
-        connection.execute(
-            "DELETE FROM samples WHERE series = ? AND attempt = ? AND n BETWEEN ? AND ? "
-            f"AND n NOT IN ({marks})",
-            (series, attempt, place["first"], place["last"], *stay),
-        )
-        connection.execute(
-            "UPDATE blocks SET thinned = 1 WHERE series = ? AND attempt = ? AND block = ?",
-            (series, attempt, block),
-        )
-    return len(oldest)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from trainforge.api import Series, Value
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StorageDamaged, translated
 from trainforged.storage.looking import Looks
-from trainforged.storage.metrics import blocks, order
+from trainforged.storage.metrics import order, thinning
 from trainforged.storage.metrics.history import HistoryStore
 from trainforged.storage.metrics.ingestion import Ingestion, Note, Place, Reading
 from trainforged.storage.metrics.schema import METRICS
@@ -46,11 +47,17 @@ class MetricStore:
     May be used from several threads; one of them ingests.
     """
 
-    def __init__(self, path: Path, room: Callable[[], float] = lambda: math.inf) -> None:
+    def __init__(
+        self,
+        path: Path,
+        room: Callable[[], float] = lambda: math.inf,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = Database(path, METRICS, durable=False)
         self._looks = Looks(self._database)
         self.history = HistoryStore(self._database)
         self._room = room
+        self._clock = clock
         self._known: dict[Key, Segment] = {}
         self._ingestion = Ingestion()
         self._changing = threading.Lock()
@@ -115,15 +122,17 @@ class MetricStore:
         and then, from a thread."""
         while self._remove_some_forgotten():
             pass
-        while self._database.used() > self._room() and self._thin_some():
+        while self._database.used() > self._room() and self._thin_some(self._clock()):
             pass
         self._database.give_back()
         self._database.checkpoint()
 
-    def _thin_some(self) -> bool:
+    def _thin_some(self, now: float) -> bool:
         """False when nothing is left that could be thinned."""
         with self._database.write() as connection:
-            return bool(blocks.thin_oldest(connection))
+            some = thinning.thin_some(connection, now)
+        self._known.clear()
+        return some
 
     def _remove_some_forgotten(self) -> bool:
         """False when nothing is left of what was forgotten."""
