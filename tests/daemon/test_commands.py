@@ -295,3 +295,24 @@ def test_a_daemon_starts_itself_for_a_user(tmp_path: Path) -> None:
         assert "started a daemon" in again.stderr
     finally:
         tfctl("daemon", "stop")
+
+
+def test_what_a_running_job_waits_for_cannot_change_until_it_is_held(daemon: RealDaemon) -> None:
+    running = daemon.command("sleep", "600", resources={"gpu": 1}).id
+    daemon.wait_for(running, JobState.RUNNING)
+    other = daemon.command("true", hold=True).id
+    refused = daemon.tfctl("update", str(running), "--set", f"schedule.after=[{other}]", check=False)
+    assert refused.returncode != 0
+    assert (
+        f"schedule.after cannot change while job {running} is running: `tfctl hold {running}` first"
+        in refused.stderr
+    )
+    daemon.tfctl("hold", str(running))
+    daemon.wait_for(running, JobState.HELD)
+    daemon.tfctl("update", str(running), "--set", f"schedule.after=[{other}]")
+    daemon.tfctl("release", str(running))
+    assert f"waits for job {other} to succeed" in daemon.tfctl("why", str(running)).stdout
+    daemon.tfctl("cancel", str(other))
+    assert daemon.wait_for(running).reason == "dependency"
+    said = daemon.tfctl("why", str(running)).stdout
+    assert f"job {other}, which it waited for, was cancelled" in said

@@ -38,6 +38,8 @@ def end(
         exit_code=exit_code,
         not_before=None,
         passed_since=None,
+        room=None,
+        room_by=None,
     )
     draft.put(ended)
     draft.note(time, f"job_{ended.state}", message, job.id, reason=str(reason), exit_code=exit_code)
@@ -55,7 +57,8 @@ def fail_dependents(draft: Draft, time: float) -> None:
         for other in job.schedule.after:
             how = draft.outcome(other)
             if how is not None and how is not JobState.SUCCEEDED:
-                message = f"job {other}, which it waited for, {how}"
+                words = "was cancelled" if how is JobState.CANCELLED else str(how)
+                message = f"job {other}, which it waited for, {words}"
                 end(draft, job, time, Trigger.FAIL, EndReason.DEPENDENCY, message)
                 waiting += sorted(draft.waiting_for(job_id))
                 break

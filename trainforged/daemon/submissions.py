@@ -278,5 +278,5 @@ def _hashes(entries: Sequence[FileEntry]) -> tuple[str, ...]:
 
 def _check_changeable(job: m.Job, path: str) -> None:
     if job.state.live and not path.startswith(CHANGEABLE_LIVE):
-        message = f"{path} cannot change while job {job.id} is {job.state}"
+        message = f"{path} cannot change while job {job.id} is {job.state}: `tfctl hold {job.id}` first"
         raise ApiProblem(ErrorCode.CONFLICT, message)
