@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon.hooks import Hooks
 from tests.daemon.machines import Machine
 from tests.daemon.real import RealDaemon, wait_until
 
@@ -44,3 +45,10 @@ def machine() -> Iterator[Machine]:
     finally:
         made.daemon.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    hooks = Hooks()
+    yield hooks
+    hooks.close()
