@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tfctl import service
 from tfctl.failures import NO_DAEMON, Failure
 from trainforge.client.client import NoDaemon
-from trainforge.client.home import has_unfinished_jobs, state_dir
+from trainforge.client.home import has_unfinished_jobs, options_of, state_dir
 from trainforge.client.sockets import chosen_socket, connect
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def allowed(submitting: bool) -> bool:
 
 
 def start() -> int:
-    """Start a daemon and wait until it answers; its pid. Raises `Failure` with what it said."""
+    """Start a daemon and wait until it answers; its pid. Raises `Failure` with what it said.
+
+    Jobs that the last one left get the machine that they were accepted for, made-up GPUs too: its options.
+    """
+    import shlex
     import subprocess
 
     chosen = chosen_socket()
@@ -50,11 +54,12 @@ def start() -> int:
         return int(manager.shown("MainPID")["MainPID"])
     folder = state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options = options_of(folder) if has_unfinished_jobs(folder) else []
     log = folder / "trainforged.log"
     with log.open("ab") as output:
         began = output.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "trainforged"],
+            [sys.executable, "-m", "trainforged", *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -63,7 +68,8 @@ def start() -> int:
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         )
     _await(process, log, began)
-    print(f"note: started a daemon for {_user()}; {_survival()}", file=sys.stderr)
+    like_the_last = f" ({shlex.join(options)}, as the last one)" if options else ""
+    print(f"note: started a daemon for {_user()}{like_the_last}; {_survival()}", file=sys.stderr)
     return process.pid
 
 

@@ -40,11 +40,10 @@ def default_state_dir() -> Path:
     return Path(home).expanduser() / "trainforge"
 
 
-def default_config() -> Path | None:
-    """The user's configuration file, if there is one."""
+def default_config() -> Path:
+    """The user's configuration file, which may be written later: SIGHUP looks for it again."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    path = Path(home).expanduser() / "trainforge" / "trainforged.yaml"
-    return path if path.exists() else None
+    return Path(home).expanduser() / "trainforge" / "trainforged.yaml"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
     options = Options(
         config=args.config or default_config(),
+        config_needed=args.config is not None,
         state_dir=(args.state_dir or default_state_dir()).absolute(),
         socket=(args.socket or user_socket()).absolute(),
         simulate_gpus=args.simulate_gpus,

@@ -162,9 +162,10 @@ class Config(Section, frozen=True, kw_only=True):
     prometheus: Prometheus = Prometheus()
 
 
-def load(path: Path | None) -> Config:
-    """The settings in `path`, or the defaults for None. Raises `ConfigError`."""
-    if path is None:
+def load(path: Path | None, *, needed: bool = True) -> Config:
+    """The settings in `path`, or the defaults for None. Raises `ConfigError`, where the file is `needed` also
+    for want of it."""
+    if path is None or not (needed or path.exists()):
         return Config()
     import yaml
 

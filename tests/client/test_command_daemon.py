@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -75,6 +76,28 @@ def test_what_is_meant_for_a_users_own_daemon_reaches_no_other(
             assert client.job(theirs).state is JobState.HELD
     finally:
         tfctl("daemon", "stop")
+
+
+def test_a_daemon_started_over_unfinished_jobs_offers_the_machine_of_the_last_one(
+    start: Callable[..., RealDaemon], home: Path
+) -> None:
+    """It was started by hand on made-up GPUs, and killed while a job waited."""
+    daemon, env = start(home), shell(home)
+    daemon.stop()
+    shutil.rmtree(daemon.state_dir)
+    daemon.state_dir, daemon.socket = home / "state/trainforge", home / "run/trainforge/trainforged.sock"
+    daemon.start()
+    held = daemon.tfctl("submit", "--hold", "--gpu", "2", "--", "true", **env)
+    daemon.kill()
+    try:
+        again = daemon.tfctl("gpus", "--json", **env)
+        assert "(--simulate-gpus 2 --web off, as the last one)" in again.stderr, (held, again)
+        assert [gpu["state"] for gpu in json.loads(again.stdout)["gpus"]] == ["free", "free"]
+        daemon.tfctl("cancel", "1", **env)
+        daemon.tfctl("daemon", "stop", **env)  # nothing is left for it: the next one is as any other
+        assert "as the last one" not in daemon.tfctl("daemon", "start", **env).stderr
+    finally:
+        daemon.tfctl("daemon", "stop", **env)
 
 
 def test_doctor_shows_the_state_folder_of_the_daemon_it_found(

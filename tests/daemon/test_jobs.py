@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +180,25 @@ def test_two_daemons_do_not_share_a_state_folder(
         start_daemon(2, "--state-dir", str(daemon.state_dir))
     os.kill(daemon.pid, signal.SIGHUP)
     assert daemon.command("true").id == 1
+
+
+def test_settings_that_are_written_later_are_found_when_asked_to_read_them_again(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="tf-"))
+    daemon = RealDaemon(folder, 1, env=os.environ | {"XDG_CONFIG_HOME": str(folder)})
+    file, told = folder / "trainforge" / "trainforged.yaml", tmp_path / "told"
+    try:
+        daemon.start()
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda: f"the defaults, for there is no {file}" in daemon.log.read_text(), "that word")
+        file.parent.mkdir()
+        file.write_text(f"notify: {{command: 'echo $TRAINFORGE_SUBJECT > {told}'}}")
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda: f"read again: {file}" in daemon.log.read_text(), "the settings")
+        daemon.wait_for(daemon.command("true").id)
+        wait_until(lambda: told.exists() and "succeeded" in told.read_text(), "the notice")
+    finally:
+        daemon.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_few_descriptors_are_enough_or_refused(start_daemon: Callable[..., RealDaemon]) -> None:

@@ -32,6 +32,17 @@ def socket_of(folder: Path) -> Path | None:
     return Path(text) if os.path.isabs(text) else None
 
 
+def options_of(folder: Path) -> list[str]:
+    """Those that the last daemon of the folder was started with, beside the folder and the socket."""
+    import json
+
+    try:
+        words = json.loads((folder / "options").read_text())
+    except (OSError, ValueError):
+        return []
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
+
+
 def has_unfinished_jobs(folder: Path) -> bool:
     """Whether a daemon that ran here left jobs that have not ended."""
     database = folder / "trainforge.db"

@@ -7,6 +7,8 @@ import logging
 import os
 import socket
 
+import msgspec
+
 from trainforged.config import Config
 from trainforged.daemon.options import Options
 from trainforged.daemon.tasks import Tasks
@@ -49,6 +51,8 @@ class Front:
         tasks.keep(serving.keep)
         place = os.fsencode(self._options.socket.absolute())
         durable.replace(f"{self._options.state_dir}/socket", place)
+        with contextlib.suppress(OSError):  # for lack of room: who starts the next daemon gives its options
+            durable.replace(f"{self._options.state_dir}/options", msgspec.json.encode(self._options.words()))
         address = self._settings.web.address(self._options.web)
         if address is not None:
             port = WebPort(make_web_app(app), address, self.door)

@@ -47,7 +47,7 @@ class CannotStart(Exception):
 
 def run(options: Options) -> int:
     """Be the daemon until SIGTERM or SIGINT. Raises `CannotStart` and `ConfigError`."""
-    settings = Settings(options.config)
+    settings = Settings(options.config, needed=options.config_needed)
     set_up_logging(settings.now.log.level)
     sys.setswitchinterval(SWITCH)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
@@ -178,7 +178,7 @@ class Daemon:
         logging.getLogger().setLevel(settings.log.level.upper())
         patience = float(settings.scheduling.patience)
         self._parts.engine.tell(m.SettingsChanged(time=time.time(), patience=patience))
-        log.info("settings were read again")
+        log.info("settings were read again: %s", self._settings.place)
 
     async def _close_engine(self, engine: asyncio.Task[None]) -> None:
         self._parts.engine.close()

@@ -21,6 +21,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says."""
 
     config: Path | None
+    config_needed: bool = True  # named by the user; the usual file need not be there
     state_dir: Path
     socket: Path
     simulate_gpus: int | None = None
@@ -28,16 +29,35 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     simulate_memory: int | None = None
     web: str | None = None  # HOST:PORT or off; None: as the settings say
 
+    def words(self) -> list[str]:
+        """What gives another daemon this machine, real or made up, but for state folder and socket."""
+        given = {
+            "--config": self.config.absolute() if self.config is not None and self.config_needed else None,
+            "--simulate-gpus": self.simulate_gpus,
+            "--simulate-cpu": self.simulate_cpu,
+            "--simulate-memory": self.simulate_memory,
+            "--web": self.web,
+        }
+        return [text for name, value in given.items() if value is not None for text in (name, str(value))]
+
 
 class Settings:
     """The settings in force; `read` puts others in their place, or raises `ConfigError` and does not."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, needed: bool = True) -> None:
         self._path = path
-        self.now: Config = config.load(path)
+        self._needed = needed
+        self.now: Config = config.load(path, needed=needed)
 
     def read(self) -> None:
-        self.now = config.load(self._path)
+        self.now = config.load(self._path, needed=self._needed)
+
+    @property
+    def place(self) -> str:
+        """Where they are from, in words."""
+        if self._path is None or not self._path.exists():
+            return f"the defaults, for there is no {self._path or 'file of settings'}"
+        return str(self._path)
 
     def least_free(self) -> int:
         return int(self.now.limits.free)
