@@ -83,7 +83,7 @@ def _is_past(daemon: RealDaemon, job: int) -> bool:
 def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> list[Figure]:
     page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
     page.set_default_timeout(PATIENCE)
-    empty = _all_memory() / MB
+    empty, blank = _all_memory() / MB, _page_memory() / MB
     page.goto(daemon.post("/v1/sign-in")["address"])
     address = page.url.rstrip("/")
     figures = []
@@ -101,6 +101,7 @@ def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> list[Figure]:
                 value=_page_memory() / MB,
                 unit="MB",
                 bound=Bound(limit=200),
+                others={"of an empty page": blank},
             ),
             Figure(
                 what=f"{what}: memory of the whole browser",

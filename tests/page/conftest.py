@@ -28,15 +28,29 @@ class Dashboard:
         self.address = address
         self._browser = browser
 
-    def tab(self, width: int = WIDE[0], height: int = WIDE[1], theme: str = "light") -> Page:
-        """Signed in, as `tfctl dashboard` does it. What the page complains of is in `complaints`."""
-        scheme = "dark" if theme == "dark" else "light"
-        context = self._browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def tab(
+        self,
+        width: int = WIDE[0],
+        height: int = WIDE[1],
+        theme: str = "light",
+        *,
+        fingers: bool = False,
+        at: str = "",
+    ) -> Page:
+        """Signed in, as `tfctl dashboard` does it; `at` another address that leads to the daemon. What the
+        page complains of is in `complaints`."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+            has_touch=fingers,
+            is_mobile=fingers,
+        )
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints(page).append(str(error)))
         page.on("console", lambda word: complaints(page).append(word.text) if word.type == "error" else None)
-        page.goto(self.daemon.post("/v1/sign-in")["address"])
+        signing_in = self.daemon.post("/v1/sign-in")["address"]
+        page.goto(signing_in.replace(self.address, at or self.address))
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
         return page
 

@@ -11,39 +11,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import PHONE, WIDE, Dashboard, complaints
-from tests.page.programs import FAILS, TRAINS, program
-from trainforge.states import JobState
-
-VIEWS = {
-    "overview": ("/", "Queue"),
-    "jobs": ("/jobs", "trained"),
-    "curves": ("/jobs/1", "val_accuracy"),
-    "system": ("/jobs/1#system", "Where each rank's time goes"),
-    "log": ("/jobs/1#log", "epoch 4 of 4"),
-    "events": ("/jobs/1#events", "attempt started"),
-    "file": ("/jobs/1#file", "Checkpoints"),
-    "incident": ("/jobs/2", "ValueError: labels"),
-    "compare": ("/compare?jobs=1,3", "Last and best"),
-    "gpus": ("/gpus", "GPU 1"),
-}
+from tests.page.scene import VIEWS, filled, show
 
 
 @pytest.fixture(scope="module")
 def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
-    """A daemon that has jobs of each kind: 1 trained, 2 failed, 3 trained, 4 runs, 5 waits, 6 is held."""
-    made = start_dashboard(2)
-    daemon, folder = made.daemon, made.daemon.folder
-    trains = program(folder, "trains", TRAINS)
-    daemon.command(*trains, "4", "1000", name="trained", resources={"gpu": 1})
-    daemon.command(*program(folder, "fails", FAILS), name="broken")
-    daemon.command(*trains, "3", "40", name="trained", schedule={"priority": 1})
-    for job in (1, 2, 3):
-        daemon.wait_for(job)
-    daemon.command(*trains, "2", "20", str(folder / "done"), name="runs-on", resources={"gpu": 1})
-    daemon.wait_for(4, JobState.RUNNING)
-    daemon.command("true", name="waits", resources={"gpu": 2})
-    daemon.command("true", name="kept", hold=True)
-    return made
+    return filled(start_dashboard(2))
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +29,14 @@ def phone(dashboard: Dashboard) -> Page:
     return dashboard.tab(*PHONE, theme="dark")
 
 
-def show(page: Page, dashboard: Dashboard, view: str) -> None:
-    path, word = VIEWS[view]
-    page.goto(dashboard.address + path)
-    expect(page.get_by_text(word).first).to_be_attached()
-    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+@pytest.fixture(scope="module")
+def dark(dashboard: Dashboard) -> Page:
+    return dashboard.tab(theme="dark")
+
+
+@pytest.fixture(scope="module")
+def light_phone(dashboard: Dashboard) -> Page:
+    return dashboard.tab(*PHONE)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -78,6 +54,16 @@ def test_a_view_fits_a_phone_in_the_dark(view: str, phone: Page, dashboard: Dash
     assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
     assert findings(phone) == []
     assert complaints(phone) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_whole_in_the_other_theme(
+    view: str, dark: Page, light_phone: Page, dashboard: Dashboard
+) -> None:
+    for page in (dark, light_phone):
+        show(page, dashboard, view)
+        assert findings(page) == []
+    assert light_phone.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
 
 
 def findings(page: Page) -> list[str]:

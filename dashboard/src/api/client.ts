@@ -25,13 +25,13 @@ export function address(path: string, query: Query = {}): string {
   return parts.length ? `${path}?${parts.join("&")}` : path;
 }
 
-export async function get<T>(path: string, query: Query = {}, abort?: AbortSignal): Promise<T> {
-  const answer = await ask(address(path, query), { signal: abort ?? null });
-  return (await answer.json()) as T;
-}
+const LONGEST = 30_000; // ms that an answer may take
 
-export async function getText(path: string, query: Query = {}, abort?: AbortSignal): Promise<string> {
-  return (await ask(address(path, query), { signal: abort ?? null })).text();
+export async function get<T>(path: string, query: Query = {}, abort?: AbortSignal): Promise<T> {
+  // A connection that died while the machine slept would be waited for until the page is closed.
+  const late = AbortSignal.timeout(LONGEST);
+  const answer = await ask(address(path, query), { signal: abort ? AbortSignal.any([abort, late]) : late });
+  return (await answer.json()) as T;
 }
 
 export async function send<T>(method: "POST" | "PATCH" | "DELETE", path: string, body: unknown = {}): Promise<T> {
@@ -66,6 +66,6 @@ export const AWAY = "The daemon does not answer. This page goes on by itself whe
 /** What to show of whatever went wrong. */
 export function sentence(problem: unknown): string {
   if (problem instanceof Refused) return problem.message;
-  if (problem instanceof TypeError) return AWAY;
+  if (problem instanceof TypeError || (problem instanceof DOMException && problem.name === "TimeoutError")) return AWAY;
   return problem instanceof Error ? problem.message : String(problem);
 }

@@ -50,7 +50,7 @@ function Lane({ lane, from, length, setUnder }: { lane: GpuLane; from: number; l
   return (
     <div class="lane" onFocusOut={() => setAt(-1)}>
       <span class="lane-name">GPU {lane.index}</span>
-      <svg role="img" aria-label={label} tabIndex={0} onKeyDown={walk} viewBox="0 0 1000 20" preserveAspectRatio="none">
+      <svg role="img" aria-label={label} tabindex={0} onKeyDown={walk} viewBox="0 0 1000 20" preserveAspectRatio="none">
         {lane.spans.map((span, i) => (
           <rect
             key={`${span.from} ${span.kind}`}

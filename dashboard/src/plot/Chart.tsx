@@ -8,7 +8,7 @@ import { align, type Line } from "./align";
 import { axes, place, withUnit, type Across, type Unit } from "./axes";
 import { drawMarks, drawOdd } from "./marks";
 import { once } from "./once";
-import { follow, keys, useInSight, within, type Window } from "./moving";
+import { follow, keys, shown, useInSight, within, type Window } from "./moving";
 
 export interface ChartProps {
   title: string;
@@ -45,7 +45,14 @@ export function Chart(props: ChartProps) {
   newest.current = data;
   const named = lines.filter((line) => !line.faint);
   const whole = useRef<Window>({ from: 0, to: 1 });
-  const move = (next: Window | null) => latest.current.onWindow?.(within(next, whole.current));
+  const wanted = useRef(window); // what keys go on from: a plot follows a little later
+  wanted.current = window;
+  const move = (next: Window | null) => {
+    const moved = within(next, whole.current);
+    if (!latest.current.onWindow) return;
+    wanted.current = moved;
+    latest.current.onWindow(moved);
+  };
 
   /** Only while it is in sight: a plot costs a canvas, and there may be hundreds. */
   const sight = useInSight(holder);
@@ -99,9 +106,9 @@ export function Chart(props: ChartProps) {
         class="plot"
         style={{ minHeight: `${height}px` }}
         role="img"
-        aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props)].join("; ")}
+        aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props), ...zoomed(props)].join("; ")}
         tabIndex={0}
-        onKeyDown={(event) => plot.current && keys(event, plot.current, move)}
+        onKeyDown={(event) => plot.current && keys(event, wanted.current ?? shown(plot.current), move)}
       />
     </figure>
   );
@@ -198,6 +205,10 @@ function last(line: Line): number | string | null {
 
 function restarted({ marks, x }: ChartProps): string[] {
   return [...(marks ?? [])].map(([attempt, at]) => `attempt ${attempt} goes on at ${place(at, x)}`);
+}
+
+function zoomed({ window, x }: ChartProps): string[] {
+  return window ? [`shown from ${place(window.from, x)} to ${place(window.to, x)}`] : [];
 }
 
 function summary(line: Line, unit: Unit): string {

@@ -71,8 +71,7 @@ function wheel(plot: uPlot, move: Move): () => void {
 }
 
 /** + and − zoom, the arrows move, 0 and Escape show all of it. */
-export function keys(event: KeyboardEvent, plot: uPlot, move: Move): void {
-  const { from, to } = shown(plot);
+export function keys(event: KeyboardEvent, { from, to }: Window, move: Move): void {
   const width = to - from;
   const windows: Record<string, Window | null> = {
     "+": { from: from + width / 4, to: to - width / 4 },

@@ -16,6 +16,13 @@ export function unitOf(name: string, values: Iterable<ArrayLike<number>>): Unit 
   return PARTS.test(name) && [...values].every(areParts) ? "part" : "";
 }
 
+const SET = /(^|[_/.-])(lr|learning_rate|momentum|weight_decay|[a-z]+_share)$/i;
+
+/** False of what is chosen, not reached: a learning rate has no best value. */
+export function hasBest(name: string): boolean {
+  return !SET.test(name);
+}
+
 function areParts(values: ArrayLike<number>): boolean {
   for (let i = 0; i < values.length; i++) if (values[i]! < 0 || values[i]! > 1) return false;
   return true;

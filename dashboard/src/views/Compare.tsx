@@ -6,7 +6,7 @@ import { PlotControls, type PlotChoice } from "../parts/PlotControls";
 import { Empty, Problem, Section, State } from "../parts/small";
 import { Chart } from "../plot/Chart";
 import { withUnit, type Unit } from "../plot/axes";
-import { unitOf } from "../plot/units";
+import { hasBest, unitOf } from "../plot/units";
 import { Curves, grouped, shared, type Axis, type Curve } from "../plot/curves";
 import type { Window } from "../plot/moving";
 import { go, search } from "../router";
@@ -161,19 +161,19 @@ function useGathered<T>(): [Record<number, T>, (id: number, found: T) => void] {
   return [shown, put];
 }
 
-/** Brings one job's curves; draws nothing itself. */
+/** Brings one job's curves; draws nothing itself, but for what went wrong. */
 function Load({ of, held, axis, window, put }: LoadProps) {
   useEffect(() => watch(of.id), [of.id]);
   useEffect(() => {
     if (of.job) putJob(of.job);
   }, [of.job]);
-  const { version, curves } = useGrowing(held, jobSignal(of.id)?.value ?? of.job, EVERY);
+  const { version, curves, problem, again } = useGrowing(held, jobSignal(of.id)?.value ?? of.job, EVERY);
   const closer = useDetail(held, axis, began(of.job), window);
   const told = useRef(0);
   useEffect(() => {
     if (version > 0) put({ version: ++told.current, curves, closer });
   }, [version, closer]);
-  return null;
+  return problem && version === 0 ? <Problem text={`Curves of job ${of.id}: ${problem}`} retry={again} /> : null;
 }
 
 interface LoadProps {
@@ -233,7 +233,7 @@ function Values({ of }: { of: Comparison }) {
   if (of.metrics.length === 0) return null;
   return (
     <Section id="values" title="Last and best">
-      <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest of={row.values[id]} unit={unitOfRow(row)} />])} />
+      <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest name={row.name} of={row.values[id]} unit={unitOfRow(row)} />])} />
     </Section>
   );
 }
@@ -243,12 +243,12 @@ function unitOfRow({ name, values }: Comparison["metrics"][number]): Unit {
   return unitOf(name, [known.filter((value) => typeof value === "number")]);
 }
 
-function LastBest({ of, unit }: { of: LastAndBest | undefined; unit: Unit }) {
+function LastBest({ name, of, unit }: { name: string; of: LastAndBest | undefined; unit: Unit }) {
   if (!of) return <>–</>;
   return (
     <>
       {withUnit(of.last, unit)}
-      {of.best !== null && (
+      {of.best !== null && hasBest(name) && (
         <small>
           {" "}
           best {withUnit(of.best, unit)}

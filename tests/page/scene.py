@@ -1,0 +1,50 @@
+"""A daemon that has jobs of each kind, and every view of its page."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.page.conftest import Dashboard
+from tests.page.programs import FAILS, TRAINS, program
+from trainforge.states import JobState
+
+VIEWS = {
+    "overview": ("/", "Queue"),
+    "jobs": ("/jobs", "trained"),
+    "curves": ("/jobs/1", "val_accuracy"),
+    "system": ("/jobs/1#system", "Where each rank's time goes"),
+    "log": ("/jobs/1#log", "epoch 4 of 4"),
+    "events": ("/jobs/1#events", "attempt started"),
+    "file": ("/jobs/1#file", "Checkpoints"),
+    "incident": ("/jobs/2", "ValueError: labels"),
+    "compare": ("/compare?jobs=1,3", "Last and best"),
+    "gpus": ("/gpus", "GPU 1"),
+    "waits": ("/jobs/5#incident", "No attempt has been made yet"),
+    "nothing found": ("/jobs?name=like-no-other", "No job is like that"),
+    "nothing compared": ("/compare", "Add jobs by their numbers"),
+}
+
+"""name → (address, a text by which it is known to be there)"""
+
+
+def filled(made: Dashboard) -> Dashboard:
+    """1 trained, 2 failed, 3 trained, 4 runs, 5 waits, 6 is held."""
+    daemon, folder = made.daemon, made.daemon.folder
+    trains = program(folder, "trains", TRAINS)
+    daemon.command(*trains, "4", "1000", name="trained", resources={"gpu": 1})
+    daemon.command(*program(folder, "fails", FAILS), name="broken")
+    daemon.command(*trains, "3", "40", name="trained", schedule={"priority": 1})
+    for job in (1, 2, 3):
+        daemon.wait_for(job)
+    daemon.command(*trains, "2", "20", str(folder / "done"), name="runs-on", resources={"gpu": 1})
+    daemon.wait_for(4, JobState.RUNNING)
+    daemon.command("true", name="waits", resources={"gpu": 2})
+    daemon.command("true", name="kept", hold=True)
+    return made
+
+
+def show(page: Page, dashboard: Dashboard, view: str) -> None:
+    path, word = VIEWS[view]
+    page.goto(dashboard.address + path)
+    expect(page.get_by_text(word).first).to_be_attached()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
