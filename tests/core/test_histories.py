@@ -325,6 +325,19 @@ def test_a_faulty_gpu_is_set_aside_and_the_job_goes_on_elsewhere() -> None:
     assert world.state.jobs[job].retries == 0
 
 
+@pytest.mark.parametrize("worse", [False, True])
+def test_a_gpu_whose_memory_came_back_late_returns_unless_more_speaks_against_it(
+    worse: bool,
+) -> None:
+    world = World(gpus=1)
+    late = "30 s after its job ended: 8.8 GiB of its memory are in use, 0 MiB of it by others"
+    world.tell(m.GpuFaulted(time=world.now, uuid="GPU-0", message=late))
+    if worse:
+        world.tell(m.GpuFaulted(time=world.now, uuid="GPU-0", message="XID 79"))
+    world.tell(m.GpuCleared(time=world.now, uuid="GPU-0", reason=late))
+    assert world.state.devices["GPU-0"].set_aside == ("XID 79" if worse else None)
+
+
 def test_what_was_reported_last_counts_when_the_end_is_judged() -> None:
     """Progress is told to the core now and then; to fail at the same step is to get nowhere."""
     world = World(gpus=1)

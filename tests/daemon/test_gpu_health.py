@@ -125,7 +125,9 @@ def test_memory_that_does_not_come_back_and_a_process_that_stays_listed(machine:
             machine.gpu(index).reason or ""
         )
     assert machine.job(later).state is JobState.QUEUED
+    machine.say_both({}, {"used": 9004, "compute": f"{gone()}:9000"})
+    assert machine.daemon.wait_for(later).state is JobState.SUCCEEDED, "on the one whose memory has come back"
+    assert machine.gpu(1).state == "set_aside"
+    machine.daemon.tfctl("undrain", "1")
     machine.say()
-    for index in range(2):
-        machine.daemon.tfctl("undrain", str(index))
-    assert machine.daemon.wait_for(later).state is JobState.SUCCEEDED
+    wait_until(lambda: states(machine) == ["free", "free"], "both to be offered again")

@@ -59,6 +59,14 @@ def gpu_faulted(draft: Draft, event: m.GpuFaulted) -> m.Reply:
     return m.Accepted()
 
 
+def gpu_cleared(draft: Draft, event: m.GpuCleared) -> m.Reply:
+    device = draft.device(event.uuid)
+    if device is None or device.set_aside != event.reason:  # by now for another reason, or for none
+        return m.Refused(code="conflict", message=f"GPU {event.uuid} is not set aside for that")
+    words = "is offered again: its memory has come back"
+    return _change_device(draft, event.time, event.uuid, "gpu_returned", words, set_aside=None)
+
+
 def set_aside(draft: Draft, time: float, uuid: str, why: str) -> None:
     """Give the GPU out no more, until somebody who has looked at it says so."""
     device = draft.device(uuid)

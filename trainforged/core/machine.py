@@ -94,6 +94,7 @@ _HANDLERS: dict[type[m.Event], Handler] = {
     m.LeaseReleased: attempts.lease_released,
     m.DevicesObserved: gpus.devices_observed,
     m.GpuFaulted: gpus.gpu_faulted,
+    m.GpuCleared: gpus.gpu_cleared,
     m.DrainRequested: gpus.drain_requested,
     m.UndrainRequested: gpus.undrain_requested,
     m.RoomChanged: turns.room_changed,

@@ -12,7 +12,7 @@ from trainforged.core import messages as m
 from trainforged.core.hangs import GpuUse, gpu_use, together
 from trainforged.core.state import State
 from trainforged.daemon.engine import Engine
-from trainforged.devices.clear import gpus_clear, unexplained
+from trainforged.devices.clear import gpus_clear, is_clear, may_come_back, unexplained
 from trainforged.devices.feed import Feed
 from trainforged.devices.health import fault
 from trainforged.devices.inventory import Inventory, Sample, is_simulated
@@ -45,6 +45,7 @@ class DeviceWatch:
         self._told: tuple[m.Device, ...] | None = None
         self._mine: frozenset[int] = frozenset()  # pids on GPUs that are ours
         self._before: dict[str, Sample] = {}
+        self._late: dict[str, str] = {}  # set aside, since memory did not come back in time
         self._expected: dict[str, int] = {}  # bytes in use that were there before the lease
 
     # ---- loops
@@ -75,6 +76,7 @@ class DeviceWatch:
             if any(sample.processes for sample in self.feed.latest):
                 self._mine = frozenset(await self._ours())
             self._tell_faults()
+            self._tell_returns()
             self._tell_changes()
             if self._live.watched:
                 self._live.gpus(self.gpus())
@@ -84,7 +86,9 @@ class DeviceWatch:
 
     async def clear(self, gpus: Sequence[str]) -> dict[str, str]:
         """Wait until the GPUs are free again; those that are not, with the reason."""
-        return await gpus_clear(gpus, self.feed.updates(), self._expected)
+        stuck = await gpus_clear(gpus, self.feed.updates(), self._expected)
+        self._late |= {uuid: why for uuid, why in stuck.items() if may_come_back(why)}
+        return stuck
 
     def use(self, job: int) -> GpuUse:
         """What the GPUs of the job do, as far as their figures tell; those of made-up ones tell nothing."""
@@ -105,10 +109,11 @@ class DeviceWatch:
 
     def _assign(self) -> None:
         leased = self._leased()
+        aside = {uuid for uuid, device in self._state.devices.items() if device.set_aside}
         for sample in self.feed.latest:
             lease = leased.get(sample.uuid)
             self.inventory.assign(sample.uuid, lease.job if lease is not None else None)
-            if lease is None and not sample.stale:
+            if lease is None and not sample.stale and sample.uuid not in aside:
                 self._expected[sample.uuid] = unexplained(sample)
 
     def _tell_changes(self) -> None:
@@ -124,6 +129,16 @@ class DeviceWatch:
                 self._engine.tell(m.GpuFaulted(time=self._clock(), uuid=sample.uuid, message=why))
             if not sample.stale:
                 self._before[sample.uuid] = sample
+
+    def _tell_returns(self) -> None:
+        """GPUs whose memory has come back after all; what else was found against one of them stands."""
+        for sample in self.feed.latest:
+            why, device = self._late.get(sample.uuid), self._state.devices.get(sample.uuid)
+            if why is None or device is None or device.set_aside != why:
+                continue
+            if is_clear(sample, self._expected.get(sample.uuid, 0)):
+                del self._late[sample.uuid]
+                self._engine.tell(m.GpuCleared(time=self._clock(), uuid=sample.uuid, reason=why))
 
     def _observed(self) -> tuple[m.Device, ...]:
         leased = frozenset(self._leased())

@@ -13,6 +13,7 @@ from trainforged.devices.inventory import Sample, gib, holder, is_simulated
 
 SLACK = 512 * 2**20  # bytes beyond what is explained
 TIMEOUT = 30.0
+LATE = "after its job ended"
 
 
 def unexplained(sample: Sample) -> int:
@@ -48,8 +49,18 @@ async def gpus_clear(
                 _look(sample, (expected or {}).get(sample.uuid, 0), waiting, stuck)
         if not waiting or clock() - began >= timeout:
             break
-    late = f"{timeout:.0f} s after its job ended"
+    late = f"{timeout:.0f} s {LATE}"
     return stuck | {uuid: f"{late}: {reason}" for uuid, reason in waiting.items()}
+
+
+def may_come_back(reason: str) -> bool:
+    """A GPU that was not clear in time, in the words of `gpus_clear`; nothing else speaks against it."""
+    return f" s {LATE}: " in reason
+
+
+def is_clear(sample: Sample, expected: int) -> bool:
+    """What `gpus_clear` waited for has come after all."""
+    return not sample.stale and not sample.lost and _held(sample, expected) is None
 
 
 def _look(sample: Sample, expected: int, waiting: dict[str, str], stuck: dict[str, str]) -> None:

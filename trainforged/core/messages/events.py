@@ -147,6 +147,13 @@ class GpuFaulted(Event, frozen=True, kw_only=True):
     message: str
 
 
+class GpuCleared(Event, frozen=True, kw_only=True):
+    """What the GPU was set aside for, `reason`, is over: its memory has come back."""
+
+    uuid: str
+    reason: str
+
+
 class DrainRequested(Event, frozen=True, kw_only=True):
     uuid: str
     reason: str = "drained"
