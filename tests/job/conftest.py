@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,10 @@ def in_attempt(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> Iterator[At
     if stopping._State.listening:
         signal.set_wakeup_fd(-1)
     stopping._State.before, stopping._State.listening = {}, False
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support import wait_for
+from tests.support import until, wait_for
 from trainforge.protocol import TOKEN
 from trainforged.core import messages as m
 from trainforged.execution import processes
@@ -188,3 +188,26 @@ class Supervised:
 def command(source: str, *arguments: str, **fields: Any) -> Launch:
     """To run this Python source as a command."""
     return Launch(argv=python(source, *arguments), **({"cwd": "/tmp", "env": ENV} | fields))
+
+
+SLEEP = "import time; print('ready'); time.sleep(60)"
+
+
+async def ready(supervised: Supervised, job: int, source: str = SLEEP, **fields: object) -> int:
+    """Start the job and wait until it runs; its shim's pid."""
+    supervised.start(job, command(source, **fields))
+    await supervised.told(m.AttemptStarted, job)
+    log = supervised.folder(job) / "output.log"
+    await until(lambda: log.exists() and "ready\n" in log.read_text())
+    (live,) = (live for live in supervised.supervisor.attempts() if live.job == job)
+    return live.shim
+
+
+def escape(token: str) -> int:
+    """A process that carries the mark and is no descendant of a shim."""
+    env = {**ENV, TOKEN: token}
+    return os.posix_spawn("/bin/sleep", ["sleep", "60"], env, setsid=True)
+
+
+def reap(pid: int) -> int:
+    return os.waitpid(pid, 0)[1]
