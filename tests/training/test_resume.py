@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.training.runs import HARD, Runs, differences, until, weights_and_progress
+from tests.training.runs import HARD, Run, Runs, differences, until, weights_and_progress
 
 pytestmark = pytest.mark.torch
 
@@ -92,6 +92,30 @@ def test_the_loss_goes_on_without_a_jump_on_another_number_of_ranks(runs: Runs) 
     assert [report["step"] for report in again] == [report["step"] for report in expected]
     for one, other in zip(again, expected, strict=True):
         assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_loss_goes_on_without_a_jump_over_one_two_four_and_one_rank(runs: Runs) -> None:
+    """Also where each rank takes the statistics of its own images."""
+    pytest.importorskip("sklearn")
+    knobs = {"DATASET": "digits", "BATCH_SIZE": 128, "EPOCHS": 5, "LEARNING_RATE": 0.05}
+    whole, broken = runs.job(**knobs), runs.job(**knobs)
+    expected = losses(whole.complete())
+    stages = [(1, 14), (2, 28), (4, 42), (1, 55)]
+    found = [losses(broken.complete(ranks, MAX_STEPS=last)) for ranks, last in stages]
+
+    assert sorted(step for stage in found for step in stage) == [*expected] == [*range(1, 56)]
+    assert expected[1] > 2
+    for stage in found:
+        for step in [*stage][:3]:
+            assert stage[step] == pytest.approx(expected[step], abs=0.15)
+    assert found[-1][55] < 0.3
+
+
+def losses(run: Run) -> dict[int, float]:
+    reports = run.records("report")
+    return {record["step"]: record["metrics"]["loss"] for record in reports if "loss" in record["metrics"]}
 
 
 def test_fewer_ranks_take_the_batch_in_parts(runs: Runs) -> None:
