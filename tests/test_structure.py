@@ -142,3 +142,26 @@ def test_the_map_of_folders_is_true() -> None:
     packages = {path.parent for top in PACKAGES for path in (ROOT / top).rglob("__init__.py")}
     unnamed = {str(path.relative_to(ROOT)) for path in packages} - named - {"tfctl/top/panes"}
     assert (missing, unnamed) == (set(), set())
+
+
+def named_modules() -> Iterator[tuple[Path, str]]:
+    """Each text that names a module of ours with dots, and the name."""
+    texts = [*(ROOT / "docs").glob("*.md"), *(path for folder in PACKAGES for path in modules(folder))]
+    for path in texts:
+        for name in re.findall(rf"`((?:{'|'.join(PACKAGES)})\.[a-z_.]*[a-z_])[`.]", path.read_text()):
+            yield path.relative_to(ROOT), name
+
+
+def is_there(name: str) -> bool:
+    """A folder, a file, or what a file defines."""
+    place, _, last = name.rpartition(".")
+    if (ROOT / name.replace(".", "/")).is_dir() or (ROOT / f"{name.replace('.', '/')}.py").is_file():
+        return True
+    homes = [ROOT / f"{place.replace('.', '/')}{end}" for end in (".py", "/__init__.py")]
+    return any(re.search(rf"\b{last}\b", home.read_text()) for home in homes if home.is_file())
+
+
+def test_modules_that_are_named_are_there() -> None:
+    files = {"sock", "yaml", "service", "socket", "db", "log"}
+    named = [(path, name) for path, name in named_modules() if name.split(".")[1] not in files]
+    assert [f"{path}: {name}" for path, name in named if not is_there(name)] == []

@@ -33,7 +33,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between tries of a commit that 
 
 
 class Store(Protocol):
-    """The part of `storage.jobs.JobStore` that the engine needs."""
+    """The part of `storage.jobs.store.JobStore` that the engine needs."""
 
     def commit(
         self, changes: Sequence[m.Change], submissions: Mapping[str, Submission]

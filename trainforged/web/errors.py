@@ -1,6 +1,6 @@
 """The one error that a route, or what stands behind it, refuses a request with.
 
-Everything that goes wrong in a request leaves as `{"error": {...}}`; `trainforged.web.answers`
+Everything that goes wrong in a request leaves as `{"error": {...}}`; `trainforged.web.guard`
 turns this exception, and every other one, into such an answer.
 """
 
