@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.shell.storing import a_job, add, happened, run_with_own_mounts
@@ -20,7 +21,7 @@ from trainforged.storage.jobs.store import (
     StorageFull,
     StorageTooNew,
 )
-from trainforged.storage.opening import Schema
+from trainforged.storage.opening import Schema, prepare
 from trainforged.storage.statedir import (
     file_system_type,
     is_network,
@@ -122,6 +123,20 @@ def test_an_older_database_is_backed_up_and_migrated(path: Path) -> None:
     with old.read() as connection:
         assert connection.execute("SELECT * FROM things").fetchall() == [("lamp",)]
     old.close()
+
+
+def test_the_contents_of_a_large_file_are_not_read_before_it_is_opened(path: Path) -> None:
+    prepare(path, V1)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE many (name TEXT)")
+        connection.executemany("INSERT INTO many VALUES (?)", [("x" * 500,)] * 1000)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * 8192)
+    with pytest.raises(StorageDamaged):
+        prepare(path, V1)
+    prepare(path, msgspec.structs.replace(V1, looked_at=size - 1))
 
 
 def test_a_migration_that_fails_leaves_the_old_version(path: Path) -> None:

@@ -7,6 +7,7 @@ and one of an older version is copied to `<name>.v<version>.bak` before it is mi
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import time
@@ -21,12 +22,14 @@ Migration = Callable[[sqlite3.Connection], None]  # runs inside a transaction, w
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
-    """What a database holds. `migrations[n]` leads from version n to n + 1."""
+    """What a database holds. `migrations[n]` leads from version n to n + 1. Of a file of more than
+    `looked_at` bytes the contents are not read before it is opened: that is left to `looking`."""
 
     version: int
     application_id: int  # in the file's header: tells our databases from others
     create: tuple[str, ...]  # statements that make the newest version
     migrations: Mapping[int, Migration] = {}
+    looked_at: float = math.inf
 
 
 def prepare(path: Path, schema: Schema) -> None:
@@ -55,7 +58,8 @@ def _check(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
                 f"{path} was written by a newer version of TrainForge (its format is {version}, this version "
                 f"knows {schema.version}): install that version again, or use another state folder"
             )
-        problem = problem or first_flaw(connection)
+        if problem is None and path.stat().st_size <= schema.looked_at:
+            problem = first_flaw(connection)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise

@@ -14,6 +14,7 @@ from trainforged.storage.opening import Schema
 METRICS = Schema(
     version=5,
     application_id=0x54464D31,  # "TFM1"
+    looked_at=64 * 2**20,  # gigabytes would keep a daemon from starting, and can be made again
     create=(
         # A series without a job was forgotten: its samples go bit by bit.
         """CREATE TABLE series (
