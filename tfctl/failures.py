@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 UNSAID = 1  # output could not be written
+REFUSED = 1  # by the system: no room, no such place
 USAGE, NO_DAEMON, NOT_ALLOWED, NO_SUCH_JOB = 2, 3, 4, 5
 
 
@@ -29,7 +30,7 @@ def exit_code(error: Exception) -> int | None:
         return NOT_ALLOWED
     if isinstance(error, ApiError):
         return NO_SUCH_JOB if error.code == "no_such_job" else USAGE
-    return None
+    return REFUSED if isinstance(error, OSError) and error.strerror else None
 
 
 def described(error: Exception) -> list[str]:
@@ -43,4 +44,6 @@ def described(error: Exception) -> list[str]:
         return [f"the daemon (pid {error.silent}) hangs or is stopped: {error}"]
     if isinstance(error, NoDaemon) and chosen_socket() is None:
         return [str(error), "to start one: tfctl daemon start"]
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     return format_details(details) if details else [str(error)]

@@ -175,6 +175,20 @@ def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("trainforge.yaml/new", "trainforge.yaml/new: Not a directory"),
+        ("/proc/new", "/proc/new: No such file or directory"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_a_line(
+    folder: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", folder, "--template", "blank"]) == 1
+    assert capsys.readouterr().err == f"tfctl: {said}\n"
+
+
 def test_init_writes_all_of_it_also_where_nobody_reads_what_it_says(project: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     files = list(_write(template(args.template), folder, args.force))
     if not existed or args.name:
         _set_name(job_file, name)
-    where = "" if args.folder == "." else f" {args.folder}"
+    where = "" if args.folder in ("", ".") else f" {args.folder}"
     what = f"project {name}" if args.name or not existed else "the project"
     with of_what_is_done():
         for path, is_new in files:
