@@ -26,6 +26,12 @@ def count(text: str) -> int:
     return int(text)
 
 
+def cores(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65536:
+        raise argparse.ArgumentTypeError(f"expected a number of cores, 1 or more, found {text!r}")
+    return int(text)
+
+
 def web(text: str) -> str:
     try:
         web_address(text)
@@ -53,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--state-dir", type=Path, metavar="DIR", help="where everything is kept")
     out.add_argument("--socket", type=Path, metavar="PATH", help="where to listen")
     out.add_argument("--simulate-gpus", type=count, metavar="N", help="offer N made-up GPUs")
-    out.add_argument("--simulate-cpu", type=count, metavar="N", help="with that many cores (8 for each)")
+    out.add_argument("--simulate-cpu", type=cores, metavar="N", help="with that many cores (8 for each)")
     out.add_argument("--simulate-memory", type=size, metavar="SIZE", help="and memory (32Gi for each)")
     out.add_argument("--web", type=web, metavar="HOST:PORT|off", help="the web page (127.0.0.1:3001)")
     return out

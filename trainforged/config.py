@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -106,8 +106,11 @@ class Notifications(Notify, frozen=True, kw_only=True):
     users: dict[str, Notify] = {}
 
 
+Level = Literal["debug", "info", "warning", "error"]
+
+
 class Log(Section, frozen=True, kw_only=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Level = "info"
 
 
 class Web(Section, frozen=True, kw_only=True):
@@ -171,7 +174,9 @@ def load(path: Path | None, *, needed: bool = True) -> Config:
 
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
         found = msgspec.convert(_texts(tree or {}), Config, dec_hook=_decode)
@@ -205,4 +210,7 @@ def _decode(kind: type[Any], value: object) -> object:
 def _in_words(message: str) -> str:
     """msgspec's "… - at `$.a.b`" as "a.b: …"."""
     text, _, where = message.partition(" - at `$.")
-    return f"{where.rstrip('`')}: {text}" if where else text
+    path = where.rstrip("`")
+    if path == "log.level":
+        text = f"expected one of {', '.join(get_args(Level))}; {text}"
+    return f"{path}: {text}" if where else text

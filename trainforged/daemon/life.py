@@ -59,8 +59,11 @@ def run(options: Options) -> int:
         options.state_dir.chmod(0o700)
         with lock_state_dir(options.state_dir):
             asyncio.run(Daemon(options, settings, handed_over).live())
-    except (StorageError, SocketTaken, OSError) as error:
+    except (StorageError, SocketTaken) as error:
         raise CannotStart(str(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise CannotStart(f"{place}{error.strerror or error}") from error
     return 0
 
 
