@@ -75,8 +75,9 @@ ENDS = {
 def test_a_script_that_fills_a_disk_waits_for_room_on_that_disk(
     daemon: RealDaemon, disk: Path, end: str
 ) -> None:
-    (daemon.folder / "train.py").write_text(FILLS.replace("__PLACE__", str(disk)) + ENDS[end])
-    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s")
+    home = daemon.folder if end == "an error that names one" else disk
+    (home / "train.py").write_text(FILLS.replace("__PLACE__", str(disk)) + ENDS[end])
+    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s", cwd=home)
     goes_on_once_there_is_room(daemon, disk)
 
 
@@ -89,8 +90,8 @@ def test_one_that_ends_without_a_word_where_nothing_is_left(daemon: RealDaemon, 
 
 
 def test_it_is_not_started_again_by_a_new_daemon_either(daemon: RealDaemon, disk: Path) -> None:
-    (daemon.folder / "train.py").write_text(FILLS.replace("__PLACE__", str(disk)) + "raise full")
-    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s")
+    (disk / "train.py").write_text(FILLS.replace("__PLACE__", str(disk)) + "raise full")
+    daemon.tfctl("submit", "train.py", "--gpu", "0", "--set", "recovery.backoff=0.1s", cwd=disk)
     held_for_room(daemon, disk)
     daemon.kill()
     daemon.start()

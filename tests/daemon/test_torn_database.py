@@ -34,6 +34,13 @@ def write_an_earlier_one_over_it(database: Path, earlier: Path) -> None:
     shutil.copyfile(earlier, database)
 
 
+def copy_an_earlier_one_over_it(database: Path, earlier: Path) -> None:
+    """As of a daemon that was stopped: nothing is wrong with it, but that it is old."""
+    with contextlib.closing(sqlite3.connect(earlier)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    shutil.copyfile(earlier, database)
+
+
 def cut_it_short(database: Path, earlier: Path) -> None:
     os.truncate(database, PAGE)
 
@@ -54,6 +61,7 @@ DAMAGES: tuple[Damage, ...] = (
     remove_the_log,
     put_an_earlier_one_in_its_place,
     write_an_earlier_one_over_it,
+    copy_an_earlier_one_over_it,
     cut_it_short,
     empty_it,
     fill_it_with_zeros,
@@ -78,6 +86,12 @@ def backup(database: Path, goal: Path) -> Path:
     return goal
 
 
+def settle(database: Path) -> None:
+    """Everything is in the file, and nothing in the log: what is done to it harms."""
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_was_accepted_is_there_after_the_database_was_torn_under_the_daemon(
     daemon: RealDaemon, damage: Damage
@@ -89,6 +103,7 @@ def test_what_was_accepted_is_there_after_the_database_was_torn_under_the_daemon
     daemon.wait_for(running, JobState.RUNNING)
     held = daemon.command("true", hold=True, name="held").id
     wait_until(lambda: list(daemon.state_dir.glob("copy/copy-*.db")), "the second copy")
+    settle(database)
     damage(database, earlier)
     said = mended(daemon)
     assert "trainforge.db was damaged under the daemon" in said, said

@@ -155,7 +155,7 @@ def test_a_sound_file_is_read_seldom(database: Database, monkeypatch: pytest.Mon
     clock, read = Clock(), []
     looks = Looks(database, clock)
     flaw = database.flaw
-    monkeypatch.setattr(database, "flaw", lambda: read.append(clock.now) or flaw())
+    monkeypatch.setattr(database, "flaw", lambda also: read.append(clock.now) or flaw(also))
     while clock.now < 3 * looking.LONGEST:
         assert looks.look() is None
         clock.now += 2

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainforged.storage.errors import StorageDamaged, is_damage, translated
-from trainforged.storage.opening import Schema, family, prepare, publish, set_aside
+from trainforged.storage.opening import Schema, connected, family, first_flaw, prepare, publish, set_aside
 
 BUSY_SECONDS = 5.0  # how long another program (a person's sqlite3, say) is waited for
 IDLE_READERS = 4  # connections kept for the next reader
@@ -23,6 +23,7 @@ LOG_PAGES = 4000  # in the WAL, after which a writer brings it into the file its
 LARGEST_LOG = 32 * 2**20  # bytes that an emptied WAL file keeps
 
 FileId = tuple[int, int]  # device, inode
+Check = Callable[[sqlite3.Connection], str | None]
 
 
 class Database:
@@ -151,19 +152,18 @@ class Database:
                 return f"{file.name} was {'removed' if found is None else 'replaced by another file'}"
         return None
 
-    def flaw(self) -> str | None:
-        """The first that is wrong with the contents; None of a sound file. Reads all of it."""
-        with translated(self.path):
-            connection = self._connect()
+    def flaw(self, also: Check = lambda connection: None) -> str | None:
+        """The first that is wrong with the contents, `also` last; None of a sound file. Reads all of it, past
+        what is remembered of it."""
+        with translated(self.path), connected(self.path) as connection:
             try:
-                answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    return "another file was written over it"
+                return first_flaw(connection) or also(connection)
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
                 return str(error)
-            finally:
-                connection.close()
-        return None if answer == "ok" else " ".join(answer.split())
 
     # ---- connections
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from trainforged.storage.database import Database
+from trainforged.storage.database import Check, Database
 
 SHORTEST = 10.0  # seconds between two readings of a file that changes
 LONGEST = 3600.0  # and of one that does not
@@ -19,10 +19,16 @@ SUSPICIOUS_SHARE = 0.01  # while something points at damage
 
 
 class Looks:
-    """One caller at a time."""
+    """One caller at a time. `also` is asked when the contents are read."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = time.monotonic,
+        also: Check = lambda connection: None,
+    ) -> None:
         self._database = database
+        self._also = also
         self._clock = clock
         self._size = 0
         self._changed = 0  # when the file was changed, at the last reading
@@ -52,7 +58,7 @@ class Looks:
     def _flaw(self, changed: int) -> str | None:
         began = self._clock()
         try:
-            return self._database.flaw()
+            return self._database.flaw(self._also)
         finally:
             self._read, self._changed = self._clock(), changed
             self._cost = self._read - began

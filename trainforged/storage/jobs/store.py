@@ -8,6 +8,7 @@ Metrics and output lie elsewhere (`metrics`, `logs`).
 from __future__ import annotations
 
 import datetime
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -69,9 +70,10 @@ class JobStore:
     def __init__(self, path: Path, *, kept_events: int = KEPT_EVENTS) -> None:
         self._database = Database(path, JOBS, durable=True)
         self._copy = SecondCopy(path.parent / "copy", self._database)
-        self._looks = Looks(self._database)
+        self._looks = Looks(self._database, also=self._older)
         self._kept_events = kept_events
         self._last_event = 0
+        self._last_told = 0  # its id, of an event that is in the file for certain
 
     def open(self) -> Self:
         """Make the file if this is a new state folder; check it, and migrate it after a backup.
@@ -137,7 +139,14 @@ class JobStore:
 
     def look(self) -> str | None:
         """What is wrong with the file, in words; to be called every few seconds, from a thread."""
+        self._last_told = self._last_event
         return self._looks.look()
+
+    def _older(self, connection: sqlite3.Connection) -> str | None:
+        """A copy that was written over it may be sound, and lack what was committed since."""
+        if self._last_told > reading.last_event(connection):
+            return "it is older than what was committed last"
+        return None
 
     def mend(self, truth: Truth) -> Path:
         """Write the database anew, from the second copy and from `truth`; returns where the old one lies.
