@@ -87,10 +87,16 @@ def _mount(daemon: RealDaemon) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
+def _in_use(image: Path) -> bool:
+    """A mount namespace of somebody else (another test's) may have a copy of the mount for a moment."""
+    return bool(subprocess.run(["losetup", "--associated", image], capture_output=True).stdout)
+
+
 def _repair(daemon: RealDaemon) -> None:
     """As a person does: unmount, check, mount."""
     unmount = ["umount", daemon.state_dir]
     wait_until(lambda: subprocess.run(unmount, capture_output=True).returncode == 0, "nobody to use it")
+    wait_until(lambda: not _in_use(daemon.folder / "disk.img"), "it to be unmounted by all")
     checked = subprocess.run(["e2fsck", "-f", "-y", daemon.folder / "disk.img"], capture_output=True)
     assert checked.returncode in (0, 1), checked.stdout
     assert _mount(daemon)
