@@ -1,7 +1,8 @@
 """A crowd of clients for one daemon: `python crowd.py SOCKET SECONDS JOB`, one line of JSON at the end.
 
 500 clients ask for something once a second, each on a connection of its own; others read streams a few bytes
-at a time, stop in the middle of a request, or send a gigabyte.
+at a time, stop in the middle of a request, or send a gigabyte. Who asks, who reads and who sends are
+processes of their own: in one, those who ask would wait for those who send, and then ask all at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -33,15 +35,22 @@ class Crowd:
         self.answers: Answers = Counter()
         self.sent = 0
 
-    async def run(self) -> None:
-        kinds = [self.asks() for _ in range(CLIENTS)]
-        kinds += [self.reads_slowly("/v1/events?after=0", "text/event-stream") for _ in range(SLOW_READERS)]
+    async def ask(self) -> None:
+        await asyncio.gather(*(self.asks() for _ in range(CLIENTS)))
+
+    async def read(self) -> None:
         log = f"/v1/jobs/{self.job}/logs?follow=true"
-        kinds += [self.reads_slowly(log, "text/plain") for _ in range(SLOW_LOGS)]
-        kinds += [self.stops_halfway() for _ in range(HALF_OPEN)]
-        kinds += [self.sends_a_gigabyte(f"/v1/files/{os.urandom(32).hex()}", "PUT")]
-        kinds += [self.sends_a_gigabyte("/v1/jobs", "POST")]
-        await asyncio.gather(*kinds)
+        await asyncio.gather(
+            *(self.reads_slowly("/v1/events?after=0", "text/event-stream") for _ in range(SLOW_READERS)),
+            *(self.reads_slowly(log, "text/plain") for _ in range(SLOW_LOGS)),
+            *(self.stops_halfway() for _ in range(HALF_OPEN)),
+        )
+
+    async def send(self) -> None:
+        await asyncio.gather(
+            self.sends_a_gigabyte(f"/v1/files/{os.urandom(32).hex()}", "PUT"),
+            self.sends_a_gigabyte("/v1/jobs", "POST"),
+        )
 
     @property
     def left(self) -> float:
@@ -105,10 +114,19 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes]]
 
 
 def main() -> None:
-    socket, seconds, job = sys.argv[1:]
-    crowd = Crowd(socket, float(seconds), job)
-    asyncio.run(crowd.run())
-    print(json.dumps({"answers": crowd.answers, "sent": crowd.sent}))
+    socket, seconds, job, *part = sys.argv[1:]
+    if part:
+        crowd = Crowd(socket, float(seconds), job)
+        asyncio.run(getattr(crowd, part[0])())
+        print(json.dumps({"answers": crowd.answers, "sent": crowd.sent}))
+        return
+    parts = [
+        subprocess.Popen([sys.executable, __file__, *sys.argv[1:], name], stdout=subprocess.PIPE)
+        for name in ("ask", "read", "send")
+    ]
+    told = [json.loads(part.communicate()[0]) for part in parts]
+    answers = sum((Counter(entry["answers"]) for entry in told), Answers())
+    print(json.dumps({"answers": answers, "sent": sum(entry["sent"] for entry in told)}))
 
 
 if __name__ == "__main__":

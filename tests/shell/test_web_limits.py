@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from tests.shell.fake_service import FakeService
 from tests.shell.web import DEADLINE, Answer, served, soon, submission
 from tests.support import until
-from trainforged.web.limits import Budget, TokenBucket
+from trainforged.web.limits import Budget, Inflow, TokenBucket
 
 SHA = "a" * 64
 MIB = 2**20
@@ -71,6 +72,32 @@ async def test_a_file_of_just_the_limit_is_taken(tmp_path: Path) -> None:
     async with served(tmp_path, file=len(data)) as api:
         assert (await api.ask("PUT", f"/v1/files/{sha256}", data)).status == 204
         assert (await api.ask("PUT", f"/v1/files/{SHA}", data + b"x")).status == 413
+
+
+async def test_who_sends_much_leaves_room_for_who_asks(tmp_path: Path) -> None:
+    data = bytes(3 * MIB)
+    sha256 = hashlib.sha256(data).hexdigest()
+    async with served(tmp_path, inflow=2.0 * MIB) as api:
+        began = time.monotonic()
+        sending = asyncio.create_task(api.ask("PUT", f"/v1/files/{sha256}", data))
+        answers = 0
+        while not sending.done():
+            assert (await api.ask("GET", "/v1/status")).status == 200
+            answers += 1
+        assert (await sending).status == 204
+        assert time.monotonic() - began > 1.2, "so long it takes at that rate"
+        assert answers > 1
+        assert api.service.contents[sha256] == data
+
+
+def test_small_pieces_do_not_count_against_the_inflow() -> None:
+    now = [0.0]
+    inflow = Inflow(100.0 * MIB, lambda: now[0])
+    assert inflow.take(50 * MIB) == pytest.approx(0.48)
+    assert inflow.take(1000) == 0
+    assert inflow.take(50 * MIB) == pytest.approx(0.98)
+    now[0] = 2.0
+    assert inflow.take(2 * MIB) == 0
 
 
 async def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:

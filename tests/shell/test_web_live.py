@@ -149,6 +149,20 @@ async def test_memory_is_bounded_whoever_reads() -> None:
     assert not live.watched
 
 
+async def test_a_reader_that_was_told_lately_is_woken_by_events_alone() -> None:
+    live = Live()
+    cursor = live.listen(None, None, FakeService().events)
+    waiting = asyncio.create_task(cursor.wait(60, news=False))
+    await asyncio.sleep(0)
+
+    live.gpus(GpuList(gpus=()))
+    assert cursor.has_news
+    assert not cursor.woken.is_set()
+    live.publish([happened(1)])
+
+    await asyncio.wait_for(waiting, 60)
+
+
 async def test_a_waiting_reader_is_woken() -> None:
     live = Live()
     cursor = live.listen(None, None, FakeService().events)

@@ -26,7 +26,8 @@ from trainforged.web.live import Live
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.5  # seconds between two looks
+INTERVAL = 0.5  # seconds from one look to the next
+SHORTEST = 0.1  # seconds between two looks, where one takes long
 EPOCH = 1e9  # more steps than an epoch has
 LONGEST_ANSWER = 5.0  # seconds that the disks of jobs have to answer
 LAST_ANSWER = 1.0  # and when the daemon stops
@@ -67,11 +68,14 @@ class RecordWatch:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        took = 0.0
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(max(SHORTEST, INTERVAL - took))
+            began = time.monotonic()
             live = self._live_attempts()
             if live:
                 await self._gather(live)
+            took = time.monotonic() - began
 
     async def rebuild(self) -> None:
         """Fill metric storage that was damaged, and begun anew, from the records of all attempts."""
@@ -94,7 +98,8 @@ class RecordWatch:
         """Read an attempt that has ended to its end: its last report may decide what its end means.
         The position that it came to, if it reported any."""
         live = LiveAttempt(job, attempt, self._attempt_dir(job, attempt))
-        gathered = await self._read(partial(self._drain, live), partial(self._events.drain, live))
+        with self._reader.hurry():
+            gathered = await self._read(partial(self._drain, live), partial(self._events.drain, live))
         self._told.pop(job, None)
         self._tell(gathered)
         self._warned.discard((job, attempt))

@@ -52,7 +52,7 @@ from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.files.store import Files
-from trainforged.storage.jobs.store import JobStore
+from trainforged.storage.jobs.store import JobStore, Page, Submission
 from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
@@ -140,26 +140,21 @@ class DaemonService:
         known = await self._find(job)
         if known is None:
             return None
-        submission = await in_thread(self._store.submission, job)
-        attempts = await in_thread(self._store.attempts, job)
+        submission, attempts, progress = await in_thread(self._stored_of, known)
         if submission is None:  # removed in between
             return None
-        progress = await self._last_progress([known])
-        return self._views.whole(known, submission, attempts, progress.get(job))
+        return self._views.whole(known, submission, attempts, progress)
+
+    def _stored_of(self, job: m.Job) -> tuple[Submission | None, tuple[m.Attempt, ...], Progress | None]:
+        """In one go: to ask a thread costs more than what it does."""
+        progress = self._progresses([job.id]).get(job.id) if job.attempt else None
+        return self._store.submission(job.id), self._store.attempts(job.id), progress
 
     async def jobs(self, which: JobFilter) -> JobList:
         if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
             return self._queue(which)
-        page = await in_thread(
-            self._store.page,
-            states=which.states,
-            user=which.user,
-            name=which.name,
-            limit=which.limit,
-            cursor=_number(which.cursor),
-        )
+        page, progress = await in_thread(self._stored_page, which, _number(which.cursor))
         known = self._engine.state.jobs
-        progress = await self._last_progress([row.job for row in page.rows])
         views = tuple(
             self._views.job(
                 known.get(row.job.id, row.job),
@@ -172,10 +167,13 @@ class DaemonService:
         )
         return JobList(jobs=views, next=str(page.next) if page.next is not None else None)
 
-    async def _last_progress(self, jobs: Sequence[m.Job]) -> dict[int, Progress]:
-        """What was last stored of those that have run."""
-        started = [job.id for job in jobs if job.attempt]
-        return await in_thread(self._progresses, started) if started else {}
+    def _stored_page(self, which: JobFilter, cursor: int | None) -> tuple[Page, dict[int, Progress]]:
+        """With what was last stored of those that have run."""
+        page = self._store.page(
+            states=which.states, user=which.user, name=which.name, limit=which.limit, cursor=cursor
+        )
+        started = [row.job.id for row in page.rows if row.job.attempt]
+        return page, self._progresses(started) if started else {}
 
     def _queue(self, which: JobFilter) -> JobList:
         """A page of the queue in the order in which it will start; the cursor is the place."""

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-WORK = 0.001  # seconds without a rest, about
-REST = 0.002
+WORK = 0.00025  # seconds without a rest, about
+REST = 0.00075
 
 
 class Rests:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from trainforge.api import ErrorCode
 from trainforged.web.errors import ApiProblem
-from trainforged.web.limits import Limits, TokenBucket
+from trainforged.web.limits import Inflow, Limits, TokenBucket
 from trainforged.web.routing import json_response
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Connection(web.RequestHandler):
     whoever is a `stranger`."""
 
     def __init__(
-        self, server: web.Server, limits: Limits, most: int, stranger: Stranger | None = None
+        self, server: web.Server, limits: Limits, inflow: Inflow, most: int, stranger: Stranger | None = None
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -43,6 +43,8 @@ class Connection(web.RequestHandler):
         self.on_lost: Callable[[], object] | None = None  # called once, when the client is gone
         self._stranger = stranger
         self._limits = limits
+        self._inflow = inflow
+        self._resting: asyncio.TimerHandle | None = None  # while nothing is read, for others to be heard
         self._most = most
         self._bucket = TokenBucket(limits.requests_per_second, limits.burst)
         self._stalled: asyncio.TimerHandle | None = None
@@ -64,9 +66,29 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._cancel_stall()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         lost, self.on_lost = self.on_lost, None
         if lost is not None:
             lost()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        wait = self._inflow.take(len(data))
+        if wait and self._resting is None:
+            self._resting = self._loop.call_later(wait, self._read_on)
+            self._pause_transport_reading()
+
+    def _read_on(self) -> None:
+        self._resting = None
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        """What aiohttp calls once it has room again."""
+        if self._resting is None:
+            super()._resume_transport_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()

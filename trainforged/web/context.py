@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from trainforged.web.limits import Budget, Limits
+from trainforged.web.limits import Budget, Inflow, Limits
 from trainforged.web.port.door import Door
 from trainforged.web.service import Service
 
@@ -34,6 +34,7 @@ class Context:
         self.describe = describe
         self.requests: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
         self.streams: set[asyncio.Task[Any]] = set()  # handlers whose answer goes on and on
+        self.inflow = Inflow(limits.inflow)
         self._bodies = Budget(max(limits.bodies_in_memory, limits.json_body))
 
     @contextlib.asynccontextmanager

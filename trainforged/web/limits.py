@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from aiohttp import web
@@ -15,6 +16,8 @@ from trainforged.web.errors import ApiProblem
 
 KIB = 1024
 MIB = 1024 * KIB
+LARGE_PIECE = 16 * KIB  # of a body, as it is read
+INFLOW_AT_ONCE = 0.02  # seconds' worth of large bodies that may come together
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     burst: int = 5000
     json_body: int = 16 * MIB
     file: int = 2048 * MIB
+    inflow: float = 256.0 * MIB  # bytes per second of large bodies, all connections together, sustained
     bodies_in_memory: int = 64 * MIB  # JSON bodies being read at one time, all connections together
     body_patience: float = 10.0  # waited for a body in all, beside its share at `least_rate`
     least_rate: float = 64.0 * KIB  # bytes per second
@@ -56,6 +60,26 @@ class TokenBucket:
     def put_back(self) -> None:
         """What was taken last does not count."""
         self._level = min(self._burst, self._level + 1)
+
+
+class Inflow:
+    """How fast large bodies come in, all connections together: who sends gigabytes leaves room for who asks.
+    What comes in small pieces is not counted."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._level = rate * INFLOW_AT_ONCE
+        self._at = clock()
+
+    def take(self, size: int) -> float:
+        """So many bytes have come: the seconds until their connection may be read on."""
+        if size < LARGE_PIECE:
+            return 0.0
+        now = self._clock()
+        self._level = min(self._rate * INFLOW_AT_ONCE, self._level + (now - self._at) * self._rate) - size
+        self._at = now
+        return max(0.0, -self._level / self._rate)
 
 
 class Budget:

@@ -60,13 +60,13 @@ class Live:
         self._progress[news.job] = (self._count, news)
         if len(self._progress) > PROGRESS_KEPT:
             del self._progress[next(iter(self._progress))]
-        self._wake()
+        self._wake_for_news()
 
     def gpus(self, gpus: GpuList) -> None:
         """Tell the figures of the GPUs, without history. The last word counts."""
         self._count += 1
         self._gpus = (self._count, gpus)
-        self._wake()
+        self._wake_for_news()
 
     def listen(self, after: int | None, job: int | None, history: History) -> Cursor:
         """A reader of events above `after` (None: of what happens from now on), of one job or all.
@@ -83,6 +83,12 @@ class Live:
         self.closed = True
         self._wake()
 
+    def _wake_for_news(self) -> None:
+        """Not who was told some lately: it looks by itself when the next are due."""
+        for cursor in self._cursors:
+            if cursor.wants_news:
+                cursor.woken.set()
+
     def _wake(self) -> None:
         for cursor in self._cursors:
             cursor.woken.set()
@@ -93,6 +99,7 @@ class Cursor:
 
     def __init__(self, live: Live, after: int, job: int | None, history: History) -> None:
         self.woken = asyncio.Event()
+        self.wants_news = True  # as soon as there are any
         self._live = live
         self._after = after
         self._job = job
@@ -145,8 +152,10 @@ class Cursor:
         number, gpus = live._gpus
         return progress, gpus if number > seen else None
 
-    async def wait(self, seconds: float) -> None:
-        """Return when something was told since the last `wait`, or after so long."""
+    async def wait(self, seconds: float, *, news: bool = True) -> None:
+        """Return when something was told since the last `wait`, or after so long. Without `news`, progress
+        and GPU figures do not count."""
+        self.wants_news = news
         try:
             async with asyncio.timeout(seconds):
                 await self.woken.wait()

@@ -171,7 +171,7 @@ async def _serve(app: web.Application, sock: socket.socket, place: _Place | None
 async def _prepared(
     app: web.Application, most: int = sys.maxsize, stranger: Stranger | None = None
 ) -> tuple[Callable[[], asyncio.Protocol], web.AppRunner]:
-    limits = app[CONTEXT].limits
+    limits, inflow = app[CONTEXT].limits, app[CONTEXT].inflow
     most = min(most, limits.connections, _descriptors() - DESCRIPTORS_KEPT)
     runner = web.AppRunner(app, shutdown_timeout=LAST_ANSWERS, access_log=None)
     await runner.setup()
@@ -179,7 +179,7 @@ async def _prepared(
     assert aiohttp_server is not None
 
     def connect() -> asyncio.Protocol:
-        return Connection(aiohttp_server, limits, most, stranger)
+        return Connection(aiohttp_server, limits, inflow, most, stranger)
 
     return connect, runner
 

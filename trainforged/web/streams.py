@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 Streams = set[asyncio.Task[Any]]
+UNEVEN = 1.25  # so that many streams are not all told at the same moment, which others would feel
 PIECE = 16 * 1024  # bytes written at a time
 
 
@@ -84,15 +86,16 @@ async def tell(response: web.StreamResponse, live: Live, cursor: Cursor, limits:
         frames = [_event(event) for event in await cursor.events()]
         if cursor.has_news and clock() >= news_due:
             frames += _news(cursor)
-            news_due = clock() + limits.news
+            news_due = clock() + limits.news * random.uniform(1, UNEVEN)
         if not frames and clock() >= heartbeat_due:
             frames = [b": still here\n" + _place(cursor)]
         if frames:
             await _write(response, frames)
             heartbeat_due = clock() + limits.heartbeat
         if not cursor.behind:
-            due = min(news_due, heartbeat_due) if cursor.has_news else heartbeat_due
-            await cursor.wait(max(0.0, due - clock()))
+            told = clock() < news_due  # so lately that what comes now waits
+            due = min(news_due, heartbeat_due) if told else heartbeat_due
+            await cursor.wait(max(0.0, due - clock()), news=not told)
 
 
 async def _write(response: web.StreamResponse, frames: list[bytes]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -20,9 +21,11 @@ from trainforged.storage.metrics.ingestion import Note, Place, Reading
 from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.progress import Source, Tracked, advance, shown
 from trainforged.storage.recordlines import Phase, Record, Report, Rubbish, parse
+from trainforged.storage.resting import Rests
 
 BYTES_AT_ONCE = 2 * 2**20  # in one `gather`
 FILE_AT_ONCE = 256 * 1024  # of one file in one `gather`
+ADVANCED_AT_ONCE = 200  # records; see `Rests`
 NOTES_AT_ONCE = 100  # of one file in one `gather`
 
 
@@ -64,6 +67,7 @@ class RecordReader:
 
     def __init__(self, store: MetricStore) -> None:
         self._store = store
+        self._rests = Rests()
         self._places: dict[tuple[int, int, int], Place] = {}
         self._tracked: dict[int, Tracked] = {}
         self._calls = 0
@@ -75,10 +79,11 @@ class RecordReader:
         Raises `StorageFull` or `StorageBroken`, having taken in nothing; the next call tries again.
         """
         with self._turn:
+            self._rests.begin()
             news, unread = self._read(attempts)
             if not news:
                 return ()
-            refused = self._store.ingest([entry.reading for entry in news])
+            refused = self._store.ingest([entry.reading for entry in news], self._rests.rest)
             for entry in news:
                 self._remember(entry.reading)
         return tuple(
@@ -87,11 +92,16 @@ class RecordReader:
             if (mine := [e for e in news if (e.reading.job, e.reading.attempt) == (live.job, live.attempt)])
         )
 
+    def hurry(self) -> AbstractContextManager[None]:
+        """Meanwhile nobody who reads rests, in whatever thread: somebody waits for it."""
+        return self._rests.hurry()
+
     def drain(self, live: LiveAttempt) -> tuple[Gathered, ...]:
         """Read an attempt that has ended to its end, and keep nothing of it in memory."""
         gathered: list[Gathered] = []
-        while news := self.gather([live]):
-            gathered += news
+        with self._rests.hurry():
+            while news := self.gather([live]):
+                gathered += news
         with self._turn:
             ended = live.job, live.attempt
             self._places = {key: place for key, place in self._places.items() if key[:2] != ended}
@@ -199,6 +209,7 @@ class RecordReader:
         skipped = Counter(chunk.skipped)
         records: list[Record] = []
         for line in filter(None, chunk.lines):
+            self._rests.rest()
             record = parse(line)
             if isinstance(record, Rubbish):
                 skipped[record] += 1
@@ -213,7 +224,7 @@ class RecordReader:
         tracked = None
         if rank == 0 and any(isinstance(record, Report | Phase) for record in records):
             before = moved.get(live.job) or self._position(live.job)
-            moved[live.job] = tracked = advance(before, live.attempt, records)
+            moved[live.job] = tracked = self._advanced(before, live.attempt, records)
         reading = Reading(
             job=live.job,
             attempt=live.attempt,
@@ -224,6 +235,14 @@ class RecordReader:
             tracked=tracked,
         )
         return _News(reading, +skipped, chunk.more)
+
+    def _advanced(self, before: Tracked | None, attempt: int, records: Sequence[Record]) -> Tracked:
+        """As `advance`, with rests."""
+        tracked = advance(before, attempt, records[:ADVANCED_AT_ONCE])
+        for start in range(ADVANCED_AT_ONCE, len(records), ADVANCED_AT_ONCE):
+            self._rests.rest()
+            tracked = advance(tracked, attempt, records[start : start + ADVANCED_AT_ONCE])
+        return tracked
 
     def _place(self, live: LiveAttempt, rank: int) -> Place:
         key = live.job, live.attempt, rank

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -92,8 +92,13 @@ class Ingestion:
         self._slots: dict[_Key, _Slot | None] = {}  # None: refused
         self._started: set[tuple[int, int]] = set()
 
-    def write(self, connection: sqlite3.Connection, readings: Sequence[Reading]) -> Counter[int]:
-        """Returns the number of values refused, by job."""
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        readings: Sequence[Reading],
+        rest: Callable[[], None] = lambda: None,
+    ) -> Counter[int]:
+        """Returns the number of values refused, by job. `rest` is called at every report."""
         if len(self._slots) > MOST_SLOTS:
             self._slots.clear()
             self._started.clear()
@@ -102,7 +107,7 @@ class Ingestion:
             whole: list[tuple[int, int, int]] = []
             connection.executemany(
                 "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._samples(connection, reading, refused, whole),
+                self._samples(connection, reading, refused, whole, rest),
             )
             blocks.note(connection, whole)
             if reading.file == 0:
@@ -116,10 +121,12 @@ class Ingestion:
         reading: Reading,
         refused: Counter[int],
         whole: list[tuple[int, int, int]],
+        rest: Callable[[], None],
     ) -> Iterator[_Sample]:
         """Adds to `whole` the blocks that become so."""
         job, attempt, rank = reading.job, reading.attempt, reading.rank
         for report in reading.reports:
+            rest()
             for name, value in report.metrics.items():
                 key = (job, attempt, rank, name)
                 slot = self._slots[key] if key in self._slots else self._find_slot(connection, key)

@@ -96,13 +96,13 @@ class MetricStore:
 
     # ---- writing
 
-    def ingest(self, readings: Sequence[Reading]) -> Counter[int]:
+    def ingest(self, readings: Sequence[Reading], rest: Callable[[], None] = lambda: None) -> Counter[int]:
         """Take in what was read, all of it or nothing. Returns how many values of each job were refused
-        for having too many different names."""
+        for having too many different names. `rest` is called now and then."""
         with self._changing:
             try:
                 with self._database.write() as connection:
-                    return self._ingestion.write(connection, readings)
+                    return self._ingestion.write(connection, readings, rest)
             except BaseException:
                 self._ingestion = Ingestion()
                 raise
