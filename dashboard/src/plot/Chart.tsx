@@ -25,7 +25,7 @@ export interface ChartProps {
   most?: number;
 }
 
-const IN_TITLE: ReadonlySet<Unit> = new Set(["%", "°C", "W", "cores", "s"]); // of others, each tick or the name itself tells
+const IN_TITLE: ReadonlySet<Unit> = new Set(["%", "°C", "W", "cores"]); // of others, each tick or the name itself tells
 
 interface Latest {
   current: ChartProps;
@@ -150,7 +150,7 @@ function options(node: HTMLElement, latest: Latest, legend: { current: HTMLUList
 function strokeOf(line: Line): uPlot.Series {
   return {
     stroke: seriesColour(line.colour),
-    alpha: line.faint ? 0.28 : 1,
+    alpha: line.faint ? 0.24 : 1,
     width: line.faint ? 1 : 1.75,
     points: { show: line.x.length < 3 ? true : undefined, size: 5 },
     spanGaps: line.joined ?? true,
