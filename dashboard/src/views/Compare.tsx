@@ -16,7 +16,9 @@ import { linesOf, SHARE, useDetail, useGrowing } from "./job/Curves";
 
 const MOST = 8; // as many as the palette has colours
 const FEW = 3; // with more jobs, reported values behind the smoothed ones hide what they are behind
-const EVERY = 2_000; // ms between two looks at what is new of a job
+const EVERY = 3_000; // ms between two looks at what is new of a job
+const AT_ONCE = 50; // ms in which curves of several jobs are gathered before the first is drawn
+const APART = 300; // ms between two drawings of all of them
 
 /** Several jobs over each other. Which ones is in the address: `/compare?jobs=12,14`. */
 export function Compare() {
@@ -149,14 +151,16 @@ function useHeld(ids: number[]): Map<number, Curves> {
 function useGathered<T>(): [Record<number, T>, (id: number, found: T) => void] {
   const [shown, setShown] = useState<Record<number, T>>({});
   const gathered = useRef<Record<number, T>>({});
+  const drawn = useRef(false);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => () => clearTimeout(timer.current), []);
   const put = (id: number, found: T) => {
     gathered.current = { ...gathered.current, [id]: found };
     timer.current ??= setTimeout(() => {
       timer.current = undefined;
+      drawn.current = true;
       setShown(gathered.current);
-    }, 100);
+    }, drawn.current ? APART : AT_ONCE);
   };
   return [shown, put];
 }
