@@ -87,7 +87,12 @@ class RealDaemon:
         assert self.process is not None
         began = time.monotonic()
         self.send(signal.SIGTERM)
-        assert self.process.wait(DEADLINE) == 0, self.log.read_text()
+        try:
+            assert self.process.wait(DEADLINE) == 0, self.log.read_text()
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)  # it writes its stacks to the log
+            self.process.wait(DEADLINE)
+            raise AssertionError(f"it does not stop: {self.log.read_text()}") from None
         return time.monotonic() - began
 
     def kill(self) -> None:

@@ -25,7 +25,7 @@ from tests.shell.nvml_standin import Standin, Values, gpu
 from tests.torture import beside, box
 from tests.torture.box import BoxedDaemon
 from tests.torture.faults import Faults
-from tests.torture.jobs import Planned, plan, request, wrong
+from tests.torture.jobs import Planned, plan, read_ledger, request, wrong
 from tests.torture.scene import Scene
 from trainforge.api import JobView
 from trainforge.client.client import ApiError, NoDaemon
@@ -195,7 +195,9 @@ class _Run:
             elif problem := self._problem(jobs[number], planned):
                 count.wrong.append(f"job {number} ({planned.kind}): {problem}")
         count.doubled += [f"job {n} was not asked for" for n in jobs.keys() - self.planned.keys()]
-        self._read_ledger(count)
+        told = read_ledger(self._folder / "ledger")
+        count.doubled += told.doubled
+        count.wrong += told.wrong
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self._daemon.processes(), "processes to be gone", 40)
         count.processes += [f"process {pid}" for pid in self._daemon.processes()]
@@ -221,18 +223,6 @@ class _Run:
 
     def _problem(self, job: JobView, planned: Planned) -> str | None:
         return wrong(planned, job, self._scene.meddled.get(job.id, set()))
-
-    def _read_ledger(self, count: Count) -> None:
-        """Two at once, and trainings that went on from elsewhere than where they had stopped."""
-        saved: dict[str, int] = {}
-        for line in (self._folder / "ledger").read_text().splitlines():
-            word, *rest = line.split()
-            if word == "TAKEN":
-                count.doubled.append(line)
-            elif word == "SAVED":
-                saved[rest[0]] = int(rest[1])
-            elif word == "RESUMED" and int(rest[1]) not in (saved.get(rest[0], 0), saved.get(rest[0], 0) - 3):
-                count.wrong.append(f"job {rest[0]} went on from {rest[1]}, had saved {saved.get(rest[0], 0)}")
 
 
 if __name__ == "__main__":

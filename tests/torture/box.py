@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.daemon.real import DEADLINE, RealDaemon, wait_until
+from trainforged.execution.starting.systemd import manager
 
 ROOT = Path(__file__).parents[2]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -36,8 +37,9 @@ sys.stdin.read()
 
 
 def possible() -> bool:
-    """Whether such a container can be made here: as root, with util-linux, where the kernel lets us."""
-    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter"))):
+    """Whether such a container can be made here: as root, with util-linux, where the kernel lets us, and no
+    service manager would start the attempts outside of it."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter"))) or manager() is not None:
         return False
     line = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "mount", "--bind", os.devnull, BOOT_ID]
     return subprocess.run(line, capture_output=True).returncode == 0

@@ -143,3 +143,25 @@ def wrong(planned: Planned, job: JobView, meddled: Collection[str]) -> str | Non
     if expected or lost or killed:
         return None
     return f"{job.state} ({job.reason}, exit code {job.exit_code}), expected {planned.code}"
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What the jobs' own words prove: two at once, and trainings that went on from elsewhere than where they
+    had stopped."""
+
+    doubled: list[str]
+    wrong: list[str]
+
+
+def read_ledger(path: Path) -> Ledger:
+    saved: dict[str, int] = {}
+    told = Ledger([], [])
+    for line in path.read_text().splitlines():
+        word, *rest = line.split()
+        if word == "TAKEN":
+            told.doubled.append(line)
+        elif word == "SAVED":
+            saved[rest[0]] = int(rest[1])
+        elif word == "RESUMED" and int(rest[1]) not in (saved.get(rest[0], 0), saved.get(rest[0], 0) - 3):
+            told.wrong.append(f"job {rest[0]} went on from {rest[1]}, had saved {saved.get(rest[0], 0)}")
+    return told

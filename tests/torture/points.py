@@ -1,8 +1,9 @@
 """Named points at which a process dies, if somebody waits for it there.
 
-Who waits writes the file `point`; the first process that reaches the point takes the file away, notes who it
-was, and dies by SIGKILL, or stops for good so that the power can be cut at that very moment. Imported by
-daemons, shims and jobs alike: the standard library's smallest parts alone.
+Who waits writes the file `point`, which names a second one that is there for this wait alone; the first
+process that reaches the point takes that away, notes who it was, and dies by SIGKILL, or stops for good so
+that the power can be cut at that very moment. Imported by daemons, shims and jobs alike: the smallest parts
+of the standard library alone.
 """
 
 from __future__ import annotations
@@ -48,13 +49,12 @@ HARMLESS = ("shim: it has the lock", "shim: after the exit status")  # the true 
 
 def reached(folder: str, point: str, who: str = "") -> None:
     """Dies here, if this is the point that is waited for. `who`: told to who waits."""
-    path = f"{folder}/{FILE}"
     try:
-        with open(path) as file:
-            wanted, what = file.read().rsplit(" ", 1)
+        with open(f"{folder}/{FILE}") as file:
+            wanted, what, only = file.read().rsplit(" ", 2)
         if wanted != point:
             return
-        os.unlink(path)
+        os.unlink(f"{folder}/{only}")
     except (OSError, ValueError):
         return  # nobody waits, or another was quicker
     with open(f"{folder}/{REACHED}.new", "w") as file:

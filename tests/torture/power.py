@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import uuid
 from pathlib import Path
 
 from tests.daemon.real import DEADLINE, wait_until
@@ -73,18 +74,22 @@ def _kill_at(scene: Scene, point: str) -> bool:
 
 def _wait_for(scene: Scene, point: str, what: str) -> str | None:
     """Who has reached the point and is dead, or stopped there; None if nobody comes by in time."""
-    wanted, reached = scene.daemon.folder / FILE, scene.daemon.folder / REACHED
+    folder = scene.daemon.folder
+    wanted, reached, only = folder / FILE, folder / REACHED, folder / f"only-{uuid.uuid4().hex}"
     reached.unlink(missing_ok=True)
-    _write(wanted, f"{point} {what}")
+    only.touch()
+    _write(wanted, f"{point} {what} {only.name}")
     try:
         wait_until(reached.exists, point, PATIENCE)
     except AssertionError:
         try:
-            wanted.unlink()
+            only.unlink()
         except FileNotFoundError:  # somebody is there just now
             wait_until(reached.exists, point)
         else:
             return None
+    finally:
+        wanted.unlink()
     return reached.read_text().split(" ", 1)[1]
 
 

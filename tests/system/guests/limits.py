@@ -10,13 +10,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.support import wait_for
 
 DEADLINE = 120.0
-FOLDER = Path(os.environ["TMPDIR"]) / "tf"
+FOLDER = Path(tempfile.gettempdir()) / "tf"
 SOCKET = FOLDER / "d.sock"
 GROUPS = Path("/sys/fs/cgroup/trainforge")
 EATS = "import sys; print('eats', flush=True); sys.stdout.write(str(len(b'x' * (512 << 20))))"
