@@ -50,13 +50,15 @@ class Scheduling(Section, frozen=True, kw_only=True):
 
 class Limits(Section, frozen=True, kw_only=True):
     """`project`: a frozen project. `file`: one uploaded content. `output`: kept output of an attempt.
-    `metrics`: samples of all jobs, above which the oldest are thinned.
+    `metrics`: samples of all jobs, above which the oldest are thinned. `records`: what is kept of one records
+    file of a job once it is stored: its newest part.
     `free`: on the disk of the state folder, below which a job that ended for want of room waits."""
 
     project: Bytes = Bytes(2 * 2**30)
     file: Bytes = Bytes(2 * 2**30)
     output: Bytes = Bytes(2**30)
     metrics: Bytes = Bytes(4 * 2**30)
+    records: Bytes = Bytes(2**30)
     free: Bytes = Bytes(2**30)
 
 

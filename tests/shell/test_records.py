@@ -511,3 +511,43 @@ def test_the_in_job_library_and_the_reader_agree(reader: RecordReader, store: Me
     assert shown is not None
     assert (shown.step, shown.steps, shown.epoch, shown.epochs) == (1, 4, 1, 2)
     assert shown.metrics == {"loss": 0.5, "lr": None, "accuracy": 1.0}
+
+
+# ---------------------------------------------------------------- room
+
+
+def test_what_is_stored_gives_its_room_back_but_for_the_newest_part(
+    job: Job, store: MetricStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "LEAST_KEPT", 0)
+    monkeypatch.setattr(records, "GIVEN_AT_ONCE", 100_000)
+    reader = RecordReader(store, lambda: 300_000)
+    path, count = job.dir / "records-0.jsonl", 12_000
+    for start in range(0, count, 1000):
+        job.write(b"".join(report(step, loss=float(step)) for step in range(start, start + 1000)))
+        while reader.gather([job.live]):
+            pass
+    job.write(report(count, loss=float(count)))
+    reader.gather([job.live])
+
+    assert path.stat().st_size > 900_000
+    if path.stat().st_blocks * 512 > 900_000:
+        pytest.skip("this file system has no holes")
+    assert 300_000 <= path.stat().st_blocks * 512 < 500_000
+    assert values(store) == [float(step) for step in range(count + 1)]
+
+    again = MetricStore(tmp_path / "again.db").open()
+    read_everything(RecordReader(again), tmp_path / "jobs")
+    found = values(again)
+    assert found[-1] == count
+    assert found == [float(step) for step in range(count + 1 - len(found), count + 1)]
+    assert len(found) > 2500, "the newest part is still there"
+    again.close()
+
+
+def test_with_room_nothing_is_given_back(job: Job, store: MetricStore) -> None:
+    reader = RecordReader(store, lambda: 0)
+    job.write(b"".join(report(step, loss=1.0) for step in range(10_000)))
+    before = (job.dir / "records-0.jsonl").read_bytes()
+    reader.drain(job.live)
+    assert (job.dir / "records-0.jsonl").read_bytes() == before, "so much is always kept"

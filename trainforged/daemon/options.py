@@ -71,6 +71,9 @@ class Settings:
     def metrics_room(self) -> int:
         return int(self.now.limits.metrics)
 
+    def records_room(self) -> int:
+        return int(self.now.limits.records)
+
     def largest_file(self) -> int:
         return int(self.now.limits.file)
 

@@ -63,7 +63,7 @@ class Parts:
         self.live = Live(opened.last_event)
         files = Files(state_dir / "files")
         inventory = _inventory(options)
-        reader = RecordReader(opened.metrics)
+        reader = RecordReader(opened.metrics, settings.records_room)
         self.engine = Engine(
             opened.state,
             opened.store,

@@ -6,6 +6,7 @@ what is read at once is bounded.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from trainforged.storage.recordlines import LONGEST_LINE, Rubbish
 
 LEAST = LONGEST_LINE + 1  # bytes to read at least: with fewer a long line could not be told
 
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
 _FILE = re.compile(r"records-(\d{1,4})\.jsonl", re.ASCII)
 
 
@@ -64,6 +66,21 @@ def read_chunk(file: RecordsFile, place: Place, limit: int) -> Chunk | None:
     data = _read(file.path, place.offset, limit)
     chunk = split(data, place, more=place.offset + len(data) < file.size and bool(data))
     return chunk if chunk.place != place else None
+
+
+def give_back(path: Path, upto: int) -> None:
+    """The first `upto` bytes take no room on the disk any more; they read as NULs. The file's size stays, so
+    that neither who writes nor who reads notices. Raises `OSError`, also where there can be no holes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+            if libc.fallocate(descriptor, _KEEP_SIZE | _PUNCH_HOLE, 0, upto) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
 
 
 def split(data: bytes, place: Place, more: bool) -> Chunk:

@@ -7,6 +7,8 @@ that a job that reports much delays nobody.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +18,14 @@ from pathlib import Path
 import msgspec
 
 from trainforge.api import Progress
-from trainforged.storage.following.recordfiles import LEAST, Chunk, RecordsFile, files_in, read_chunk
+from trainforged.storage.following.recordfiles import (
+    LEAST,
+    Chunk,
+    RecordsFile,
+    files_in,
+    give_back,
+    read_chunk,
+)
 from trainforged.storage.metrics.ingestion import Note, Place, Reading
 from trainforged.storage.metrics.store import MetricStore
 from trainforged.storage.progress import Source, Tracked, advance, shown
@@ -26,6 +35,8 @@ from trainforged.storage.resting import Rests
 BYTES_AT_ONCE = 2 * 2**20  # in one `gather`
 FILE_AT_ONCE = 256 * 1024  # of one file in one `gather`
 ADVANCED_AT_ONCE = 200  # records; see `Rests`
+GIVEN_AT_ONCE = 8 * 2**20  # bytes
+LEAST_KEPT = 16 * 2**20
 NOTES_AT_ONCE = 100  # of one file in one `gather`
 
 
@@ -63,10 +74,14 @@ class _News(msgspec.Struct, frozen=True):
 
 class RecordReader:
     """Reads records into a `MetricStore`. Any thread may call any method; all but `progress` of a job that
-    is gathered from wait for the disk and for each other."""
+    is gathered from wait for the disk and for each other. `room`: bytes of a file that stay on the disk once
+    they are stored, the newest; with less than `LEAST_KEPT` the last commits could not be read again after a
+    power cut."""
 
-    def __init__(self, store: MetricStore) -> None:
+    def __init__(self, store: MetricStore, room: Callable[[], float] = lambda: math.inf) -> None:
         self._store = store
+        self._room = room
+        self._given: dict[tuple[int, int, int], float] = {}  # bytes of each file that were given back
         self._rests = Rests()
         self._places: dict[tuple[int, int, int], Place] = {}
         self._tracked: dict[int, Tracked] = {}
@@ -105,6 +120,7 @@ class RecordReader:
         with self._turn:
             ended = live.job, live.attempt
             self._places = {key: place for key, place in self._places.items() if key[:2] != ended}
+            self._given = {key: upto for key, upto in self._given.items() if key[:2] != ended}
             self._tracked.pop(live.job, None)
         return tuple(gathered)
 
@@ -189,6 +205,7 @@ class RecordReader:
         moved: dict[int, Tracked] = {}
         for live, file in files[turn:] + files[:turn]:
             place = self._place(live, file.rank)
+            self._give_back(live, file, place)
             if budget < LEAST:
                 waiting += [live] if file.size > place.offset else []
                 continue
@@ -197,6 +214,16 @@ class RecordReader:
                 budget -= chunk.place.offset - place.offset
                 news.append(self._digest(live, file.rank, chunk, moved))
         return news, waiting
+
+    def _give_back(self, live: LiveAttempt, file: RecordsFile, place: Place) -> None:
+        """The beginning of what is stored, where it is more than is to be kept."""
+        key = live.job, live.attempt, file.rank
+        upto = place.offset - max(self._room(), LEAST_KEPT)
+        if upto < self._given.get(key, 0) + GIVEN_AT_ONCE:
+            return
+        self._given[key] = upto
+        with contextlib.suppress(OSError):  # a file system without holes: it stays
+            give_back(file.path, int(upto))
 
     def _chunk(self, file: RecordsFile, place: Place, limit: int) -> Chunk | None:
         try:
