@@ -22,6 +22,8 @@ from trainforge.states import JobState
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+LONGEST_LINE = 64 * 1024  # bytes that are kept of a line which does not end
+
 
 def follow(args: argparse.Namespace, job: int) -> int:
     """Show the job until it ends; 0 if it succeeded, else 1."""
@@ -91,9 +93,11 @@ def _bar(job: int) -> Iterator[_Writer]:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
+        above = _Above(bars)
         try:
-            yield _Above(bars)
+            yield above
         finally:
+            above.end()
             watch.close()
 
 
@@ -106,14 +110,26 @@ def _figures(progress: Progress) -> str:
 
 
 class _Above(_Writer):
-    """Writes whole lines above the progress bar."""
+    """Writes whole lines above the progress bar. Of a line that is written over again and again (a bar of
+    its own) only the newest part is kept."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._rest = b""
 
     def __call__(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, rest = (self._rest + data).split(b"\n")
+        begins = rest.rfind(b"\r", 0, -1) + 1  # one at the end may belong to a line break
+        self._rest = rest[begins:][-LONGEST_LINE:]
         for line in lines:
-            text = line.decode(errors="replace").rstrip("\r").rsplit("\r", 1)[-1]
-            self._bars.console.print(text, markup=False, soft_wrap=True)
+            self._print(line)
+
+    def end(self) -> None:
+        """The last line may have no end."""
+        if self._rest:
+            self._print(self._rest)
+            self._rest = b""
+
+    def _print(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip("\r").rsplit("\r", 1)[-1]
+        self._bars.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
