@@ -18,7 +18,8 @@ ADVICE = {
     "nan_loss": "a lower learning rate, or an earlier checkpoint, may help; then: tfctl retry {id} "
     "(--set recovery.nan_loss=warn lets it run)",
     "peer_lost": SEE_LOGS,
-    "dependency": "tfctl why on the job it waited for; then tfctl retry {id}",
+    "dependency": "tfctl why on the job it waited for; then tfctl retry {id} "
+    "(with --set schedule.after=[N] it waits for job N)",
     "out_of_memory": "give it more, or let it take less: tfctl retry {id} --set resources.memory=…",
     "gpu_out_of_memory": "let it take less (a smaller batch, accumulated), then: tfctl retry {id}",
     "gpu_memory_taken": "tfctl gpus says who uses the GPU; then tfctl retry {id}",

@@ -69,6 +69,7 @@ def test_no_gpus_at_all() -> None:
     ("view", "shown"),
     [
         (job(1, JobState.STARTING, why="it is being started"), "▸ 1 job-1 starting: it is being started - 1"),
+        (job(1, JobState.STOPPING, why="is stopping (held)"), "▸ 1 job-1 stopping (held) - 1"),
         (job(1, elapsed=3600.0), "▸ 1 job-1 runs for 1:00:00 - 1"),
         (training(1, attempt=3, progress=Progress(step=123456.0, eta=90.0, metrics={"reward": 12.0})),
          "▸ 1 job-1 ───────────── step 123k reward 12 1:30 3"),
@@ -136,6 +137,17 @@ def test_events_say_what_came_of_attempts() -> None:
     ]
     found.take(event(1, "job_submitted", 1, "a new database"))
     assert [e.id for e in found.events] == [1]
+
+
+def test_of_a_jobs_checkpoints_only_the_newest_stands_among_the_events() -> None:
+    saved = [event(id, "checkpoint_saved", 7 + id % 2, f"checkpoint saved at {id}") for id in range(2, 9)]
+    found = known(training(7), training(8), events=[event(1, "attempt_started", 7), *saved])
+    words = [row_of(line)[9:] for line in screen(found) if line.startswith(f"{TODAY.astimezone():%H:%M}")]
+    assert words == [
+        "7 job-7 checkpoint saved at 8",
+        "8 job-8 checkpoint saved at 7",
+        "7 job-7 attempt 1 started",
+    ]
 
 
 @pytest.mark.parametrize(

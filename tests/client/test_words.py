@@ -98,7 +98,7 @@ def test_a_job_that_is_held_has_no_gpus_and_is_not_held_twice() -> None:
     assert ("state", "held") in whole(held)
     assert "GPUs" not in dict(whole(held))
     assert row(held)[3:6] == ("held", "-", "1")
-    assert ("had GPUs", "0") in whole(job(1, JobState.SUCCEEDED, gpu_indices=(0,)))
+    assert ("had GPUs", "#0") in whole(job(1, JobState.SUCCEEDED, gpu_indices=(0,)))
 
 
 def test_the_time_left_is_told_once_the_new_attempt_has_reported() -> None:
@@ -155,6 +155,16 @@ def test_why_tells_how_far_it_had_come() -> None:
 
 def test_a_job_shows_its_variables() -> None:
     assert ("env", "LR=0.1 SEED=1") in whole(swept(1, "0.1"))
+
+
+def test_a_job_shows_what_it_runs_and_after_which() -> None:
+    spec = {"training": {"command": ["sh", "-c", "make all"]}, "schedule": {"after": [4, 5]}}
+    shown = dict(whole(job(1, spec=spec)))
+    assert (shown["runs"], shown["after"]) == ("sh -c 'make all'", "job 4, job 5")
+    spec = {"training": {"command": None, "script": "train.py", "args": ["--lr", "0.1"]}}
+    shown = dict(whole(job(1, spec=spec, root="/home/a/p")))
+    assert (shown["runs"], shown["project"]) == ("train.py --lr 0.1", "/home/a/p")
+    assert "after" not in shown
 
 
 def test_metrics_of_several_jobs_name_what_differs() -> None:

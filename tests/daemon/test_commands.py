@@ -307,6 +307,12 @@ def test_what_a_running_job_waits_for_cannot_change_until_it_is_held(daemon: Rea
         f"schedule.after cannot change while job {running} is running: `tfctl hold {running}` first"
         in refused.stderr
     )
+    unknown = daemon.tfctl("update", str(running), "--set", "priority=5", check=False)
+    assert unknown.stderr == f"tfctl: job {running}: priority: unknown key; did you mean schedule.priority?\n"
+    changed = daemon.tfctl("update", str(running), "--priority", "5").stdout
+    assert changed == f"job {running} (test) has schedule.priority=5; runs (attempt 1)\n"
+    nothing = daemon.tfctl("update", str(running), check=False)
+    assert (nothing.returncode, "nothing to change: --priority N" in nothing.stderr) == (2, True)
     daemon.tfctl("hold", str(running))
     daemon.wait_for(running, JobState.HELD)
     daemon.tfctl("update", str(running), "--set", f"schedule.after=[{other}]")
@@ -316,3 +322,19 @@ def test_what_a_running_job_waits_for_cannot_change_until_it_is_held(daemon: Rea
     assert daemon.wait_for(running).reason == "dependency"
     said = daemon.tfctl("why", str(running)).stdout
     assert f"job {other}, which it waited for, was cancelled" in said
+
+
+def test_a_retry_waits_for_what_it_is_told_to_and_no_more_for_what_is_over(daemon: RealDaemon) -> None:
+    first, second = daemon.command("false").id, daemon.command("true", hold=True).id
+    daemon.wait_for(first)
+    refused = daemon.tfctl("submit", "--after", f"{first},{second}", "--", "true", check=False)
+    assert f"job {first}" in refused.stderr
+    after = daemon.tfctl("submit", "--after", f"{second},{second}", "--", "true").stdout.split()[2]
+    assert f"after       job {second}\n" in daemon.tfctl("status", after).stdout
+    daemon.tfctl("cancel", str(second))
+    assert daemon.wait_for(int(after)).reason == "dependency"
+    third = daemon.command("true", hold=True).id
+    again = daemon.tfctl("retry", after, "--set", f"schedule.after=[{third}]").stdout.split()[2]
+    assert f"waits for job {third} to succeed" in daemon.tfctl("why", again).stdout
+    free = daemon.tfctl("retry", after).stdout.split()[2]
+    assert daemon.wait_for(int(free)).exit_code == 0

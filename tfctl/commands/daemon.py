@@ -11,7 +11,7 @@ import os
 import signal
 
 from tfctl import autostart, service
-from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure
+from tfctl.failures import NO_DAEMON, NOT_ALLOWED, Failure, described
 from tfctl.output import print_json
 from tfctl.render.figures import counted, duration, size
 from trainforge.api import StatusAnswer
@@ -61,7 +61,7 @@ def _without(args: argparse.Namespace, error: NoDaemon) -> int:
     if args.action == "stop":
         print("no daemon runs")
         return 0
-    print(error)
+    print("\n".join(described(error)))
     return NO_DAEMON
 
 

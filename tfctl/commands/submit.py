@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--sweep", action="append", default=[], metavar="K=V1,V2", help="one job for each value; the grid")
     add("--priority", metavar="N", help="-100 … 100, higher first")
     add("--time-limit", metavar="D", help="over all attempts: 90s, 30m, 12h, 2d")
-    add("--after", action="append", default=[], metavar="JOB", help="start when this job has succeeded")
+    add("--after", action="append", default=[], metavar="JOB", help="start when these have succeeded: 9,10")
     add("--begin", metavar="T", help='not before: "22:00", now+2h, ISO 8601')
     add("--hold", action="store_true", help="queue it held")
     add("--resume-from", metavar="JOB", help="start from this job's newest checkpoint")
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ...], tuple[Point, ...]]:
-    after = select(client, args.after)
+    after = select(client, [word for words in args.after for word in words.split(",")])
     resume = select_one(client, args.resume_from) if args.resume_from is not None else None
     if args.dry_run:
         _dry_run(args, after)

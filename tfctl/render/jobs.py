@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfctl.render.figures import clock, duration, metric, size
 from tfctl.render.settings import environment
@@ -153,9 +153,13 @@ def whole(job: JobView) -> list[tuple[str, str]]:
     if job.description:
         out.append(("about", job.description))
     out.append(("user", job.user))
+    out += _running(job.spec or {})
+    if job.root is not None:
+        out.append(("project", job.root))
     out.append(("asked for", _asked(job)))
     if job.gpu_indices and (job.state.live or job.state.ended):
-        out.append(("GPUs" if job.state.live else "had GPUs", ", ".join(map(str, job.gpu_indices))))
+        numbers = ", ".join(f"#{index}" for index in job.gpu_indices)
+        out.append(("GPUs" if job.state.live else "had GPUs", numbers))
     if variables := environment(job):
         out.append(("env", shlex.join(f"{name}={value}" for name, value in variables.items())))
     if job.base_image:
@@ -174,6 +178,14 @@ def whole(job: JobView) -> list[tuple[str, str]]:
     out += [(f"attempt {a.number}", _attempt(a)) for a in job.attempts or ()]
     out.append(("files", job.dir))
     return out
+
+
+def _running(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What it runs, and after which jobs."""
+    training, after = spec.get("training") or {}, (spec.get("schedule") or {}).get("after") or ()
+    words = training.get("command") or [training.get("script"), *(training.get("args") or ())]
+    out = [("runs", one_line(shlex.join(map(str, words))))] if words[0] else []
+    return out + ([("after", ", ".join(f"job {job}" for job in after))] if after else [])
 
 
 def _asked(job: JobView) -> str:

@@ -193,12 +193,12 @@ class Submissions:
 
     async def update(self, job: m.Job, changes: dict[str, Any]) -> None:
         """Set key paths of the job's file. Raises `ApiProblem`."""
-        for path in changes:
-            _check_changeable(job, path)
         submission = await asyncio.to_thread(self._store.submission, job.id)
         assert submission is not None, "a job has a submission"
         with _translated():
             spec = updated(submission.spec, changes, now=self._now())
+        for path in changes:  # which are keys of a job file
+            _check_changeable(job, path)
         key = uuid.uuid4().hex
         event = m.UpdateRequested(
             time=self._clock(),
@@ -223,7 +223,10 @@ class Submissions:
         self._check_ended(job_id)
         with _translated():
             spec = check(request.spec, now=self._now()) if request.spec is not None else old.spec
-        spec = msgspec.structs.replace(spec, schedule=msgspec.structs.replace(spec.schedule, after=()))
+        if (
+            spec.schedule.after == old.spec.schedule.after
+        ):  # what it waited for is over; another was asked for
+            spec = msgspec.structs.replace(spec, schedule=msgspec.structs.replace(spec.schedule, after=()))
         fresh = SubmitRequest(
             spec={},
             request_id=request.request_id,

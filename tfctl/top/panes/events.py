@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tfctl.top.known import Known
@@ -11,6 +12,7 @@ from trainforge.api import EventView
 
 WHEN = Column("", 8)
 SHORTEST_JOB, LONGEST_JOB = 20, 32
+SAVED = "checkpoint_saved"
 LEFT_OUT = frozenset({"attempt_ended"})  # what came of it is said by the event after it
 STYLES = {
     "job_succeeded": "green",
@@ -29,8 +31,7 @@ def pane(known: Known, width: int, count: int, today: datetime.date, *, titled: 
     job = Column("", min(LONGEST_JOB, max(SHORTEST_JOB, width // 4)))
     columns = (WHEN, job, Column("", max(0, width - total((WHEN, job)) - 1)))
     lines = [exactly((Span("EVENTS", HEADING),), width)] if titled else []
-    told = (event for event in reversed(known.events) if event.type not in LEFT_OUT)
-    for event in islice(told, count):
+    for event in islice(_told(known.events), count):
         cells = (
             Span(moment(event.time, today), MUTED),
             Span(_job(known, event), MUTED),
@@ -38,6 +39,17 @@ def pane(known: Known, width: int, count: int, today: datetime.date, *, titled: 
         )
         lines.append(exactly(row(columns, cells), width))
     return lines
+
+
+def _told(events: Sequence[EventView]) -> Iterator[EventView]:
+    """Of a job's checkpoints the newest alone: one that saves each second leaves room for other things."""
+    saved: set[int | None] = set()
+    for event in reversed(events):
+        if event.type in LEFT_OUT or (event.type == SAVED and event.job in saved):
+            continue
+        if event.type == SAVED:
+            saved.add(event.job)
+        yield event
 
 
 def moment(time: datetime.datetime, today: datetime.date) -> str:

@@ -78,7 +78,8 @@ def _middle(job: JobView, known: Known, fields: Fields, now: float) -> Line:
     if job.waste is not None and job.state is JobState.RUNNING:
         return _wasting(clean(job.waste.sentence), progress, fields)
     if job.state is not JobState.RUNNING:
-        words = clean(job.why) if job.state.ended else f"{job.state}: {clean(job.why)}"
+        words = clean(job.why).removeprefix("is ")
+        words = words if job.state.ended or words.startswith(job.state) else f"{job.state}: {clean(job.why)}"
         return exactly((Span(words, STYLES[job.state]),), fields.middle)
     if progress is None or not (where(progress) or progress.metrics):
         return exactly((Span(_alone(job, known, now), MUTED),), fields.middle)
