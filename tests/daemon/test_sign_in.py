@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.daemon.browser import Browser
-from tests.daemon.real import RealDaemon
+from tests.daemon.real import RealDaemon, request
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +243,32 @@ def test_another_user_gets_nothing_even_with_a_stolen_cookie(owner: Browser) -> 
     assert b"state_dir" not in done.stdout
     mine = [sys.executable, "-I", "-c", AS_ANOTHER.replace("65534", "0"), str(owner.port), request]
     assert b"state_dir" in subprocess.run(mine, capture_output=True, check=True).stdout
+
+
+SENDS_AND_LEAVES = """
+import encodings.idna, os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for _ in range(20):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 60) as sock:
+        sock.sendall(sys.argv[2].encode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_who_leaves_at_once_does_not_pass_for_root(owner: Browser) -> None:
+    """The kernel tells 0 as the owner of a socket that its process has closed."""
+    before = owner.daemon.command("true").id
+    body = msgspec.json.encode(request(["true"], owner.daemon.folder)).decode()
+    head = [
+        "POST /v1/jobs HTTP/1.1", f"Host: {owner.host}", f"Origin: http://{owner.host}",
+        f"Cookie: {owner.cookie}", "Content-Type: application/json", f"Content-Length: {len(body)}",
+    ]  # fmt: skip
+    sent = "\r\n".join([*head, "", body])
+    owner.daemon.send(signal.SIGSTOP)  # so that all of them have left before one is looked at
+    try:
+        argv = [sys.executable, "-I", "-c", SENDS_AND_LEAVES, str(owner.port), sent]
+        subprocess.run(argv, check=True)
+    finally:
+        owner.daemon.send(signal.SIGCONT)
+    assert owner.ask("GET", "/v1/jobs").json["jobs"][0]["id"] == before
+    assert owner.daemon.command("true").id == before + 1, "nothing of theirs was accepted"

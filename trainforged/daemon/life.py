@@ -41,6 +41,9 @@ SWITCH = 0.0005  # seconds until a thread that reads records lets the event loop
 COLLECTIONS = 2000, 20, 50  # seldom looks at everything: with 500 clients that holds the loop for 25 ms
 
 
+UMASK = 0o077  # a wide one of the caller would leave folders that we make open to all; jobs get their own
+
+
 class CannotStart(Exception):
     """The daemon cannot run here; the message says why and what to do."""
 
@@ -50,6 +53,7 @@ def run(options: Options) -> int:
     settings = Settings(options.config, needed=options.config_needed)
     set_up_logging(settings.now.log.level)
     sys.setswitchinterval(SWITCH)
+    os.umask(UMASK)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
     try:
         raise_descriptor_limit()

@@ -10,16 +10,23 @@ from typing import Any
 
 Address = tuple[str, int]
 
+LOOKS = 3  # the table is no snapshot: one line can be passed over while others come and go
+NOBODYS = "0"  # the inode of a socket that its process has closed; its uid reads 0 then, whoever it was
+
 
 def owner(transport: Any) -> int | None:
     """The uid of the client's socket; None where it cannot be told (the client has gone, say)."""
+    return next((uid for _ in range(LOOKS) if (uid := _looked_up(transport)) is not None), None)
+
+
+def _looked_up(transport: Any) -> int | None:
     ours, theirs = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if not ours or not theirs:
         return None
     local, remote = _hexadecimal(theirs), _hexadecimal(ours)  # as the client's end sees it
     for columns in _sockets("/proc/self/net/tcp6" if ":" in theirs[0] else "/proc/self/net/tcp"):
         if columns[1] == local and columns[2] == remote:
-            return int(columns[7])
+            return int(columns[7]) if columns[9] != NOBODYS else None
     return None
 
 
@@ -28,8 +35,9 @@ def is_stranger(transport: Any) -> bool:
 
 
 def is_ours(uid: int | None) -> bool:
-    """This user's, or root's, which may do all that this user may (and forwards those of containers)."""
-    return uid is None or uid in (0, os.geteuid())
+    """This user's, or root's, which may do all that this user may (and forwards those of containers).
+    Whose it is must be known: a request that was sent by somebody who has gone is not carried out."""
+    return uid in (0, os.geteuid())
 
 
 def _sockets(path: str) -> Iterator[list[str]]:
