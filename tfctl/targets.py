@@ -10,6 +10,7 @@ current folder or, where a project is named, in that project, frozen as ever.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ from trainforge.jobfile.layers import Setting, load, setting
 from trainforge.jobfile.tree import Tree, to_plain
 
 JOB_FILE = "trainforge.yaml"
+RUNS_SCRIPTS = re.compile(r"(python|bash|sh|torchrun|accelerate|deepspeed|uv|conda|srun)[\d.]*")
 FLAGS = {
     "name": "project.name",
     "gpu": "resources.gpu",
@@ -138,7 +140,17 @@ def _script_base(path: str, words: Sequence[str]) -> dict[str, Any]:
 
 def _command_base(words: Sequence[str]) -> dict[str, Any]:
     """A command holds no GPU unless one is asked for."""
-    return {"project": {"name": _name_from(os.path.basename(words[0]))}, "resources": {"gpu": 0}}
+    return {"project": {"name": command_name(words)}, "resources": {"gpu": 0}}
+
+
+def command_name(words: Sequence[str]) -> str:
+    """The program's; of a script that is given to one, the script's: jobs all called python tell nothing."""
+    program = os.path.basename(words[0])
+    named = itertools.takewhile(
+        lambda word: word != "-c", words[1:] if RUNS_SCRIPTS.fullmatch(program) else ()
+    )
+    script = next((word for word in named if word.endswith((".py", ".sh"))), None)
+    return _name_from(os.path.splitext(os.path.basename(script))[0] if script else program)
 
 
 def _name_from(text: str) -> str:

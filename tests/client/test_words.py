@@ -17,6 +17,7 @@ from tfctl.render.jobs import eta, row, terminal_table, whole
 from tfctl.render.plain import table as piped
 from tfctl.render.settings import differences
 from tfctl.render.words import one_line, plain, visible
+from tfctl.targets import command_name
 from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
 from trainforge.states import JobState
 
@@ -155,6 +156,23 @@ def test_why_tells_how_far_it_had_come() -> None:
 
 def test_a_job_shows_its_variables() -> None:
     assert ("env", "LR=0.1 SEED=1") in whole(swept(1, "0.1"))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("python train.py --lr 0.1", "train"),
+        ("/usr/bin/python3.12 -u src/fit.py eval.py", "fit"),
+        ("python -m torch.distributed.run train.py", "train"),
+        ("bash run.sh", "run"),
+        ("bash -c ./run.sh", "bash"),
+        ("python -m http.server", "python"),
+        ("make all.py", "make"),
+        ("./train.py", "train.py"),
+    ],
+)
+def test_a_command_is_called_as_its_script(command: str, name: str) -> None:
+    assert command_name(command.split()) == name
 
 
 def test_a_job_shows_what_it_runs_and_after_which() -> None:
