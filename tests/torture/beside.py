@@ -54,6 +54,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     """What one program made of it."""
 
     acknowledged: int = 0
+    refused: int = 0  # submissions that were told to have failed: nothing is promised of them
     lost: list[str] = []
     doubled: list[str] = []
     wrong: list[str] = []
@@ -113,7 +114,11 @@ class _Run:
         number = len(self._jobs)
         self._jobs.append(job)
         text = SCRIPT.format(n=number, ledger=self._ledger, seconds=job.seconds, code=job.code)
-        said = self._peer.run(self._peer.submit(f"{self._mark}{number} sh -c {shlex.quote(text)}"))
+        try:
+            said = self._peer.run(self._peer.submit(f"{self._mark}{number} sh -c {shlex.quote(text)}"))
+        except RuntimeError:  # its daemon is not up again, say
+            self._outcome.refused += 1
+            return
         given = self._peer.job_id(said)
         if given in self._ids:
             self._outcome.lost.append(f"job {self._ids[given]}: its number was given to another")
@@ -175,7 +180,7 @@ def _more_than_once(words: Sequence[str]) -> dict[str, int]:
 def table(outcomes: Mapping[str, Outcome]) -> list[str]:
     """One line for each thing that is counted."""
     rows = [("", *outcomes)]
-    for what in ("acknowledged", "lost", "doubled", "wrong", "processes"):
+    for what in ("acknowledged", "refused", "lost", "doubled", "wrong", "processes"):
         values = [getattr(outcome, what) for outcome in outcomes.values()]
         rows.append((what, *(str(v if isinstance(v, int) else len(v)) for v in values)))
     for kill in (DAEMON, JOB):
