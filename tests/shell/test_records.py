@@ -198,6 +198,20 @@ def test_a_line_that_is_too_long_is_skipped_also_after_a_restart(
     assert skipped == {"too_long": 1}
 
 
+def test_a_hole_of_terabytes_is_passed_at_once(reader: RecordReader, store: MetricStore, job: Job) -> None:
+    """A job's end waits for its last records: a sparse file would hold its GPUs for days."""
+    job.write(report(1, loss=0.1))
+    os.truncate(job.dir / "records-0.jsonl", 2**40)
+    skipped: dict[str, int] = {}
+    for _ in range(10):
+        for news in reader.gather([job.live]):
+            skipped |= news.skipped
+    assert skipped == {"too_long": 1}
+    job.write(b"\n" + report(2, loss=0.2))
+    reader.gather([job.live])
+    assert values(store) == [0.1, 0.2]
+
+
 def test_rubbish_is_counted_and_stops_nothing(reader: RecordReader, store: MetricStore, job: Job) -> None:
     job.write(b"oops\n\n" + report(1, loss=0.1) + b"\0\0\0\n" + line("future") + report(2, loss=0.2))
     (news,) = reader.gather([job.live])

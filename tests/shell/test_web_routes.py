@@ -207,6 +207,12 @@ JOB_ROUTES = [
 ]
 
 
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00%2B14:00", "1066-10-14"])
+async def test_a_report_since_before_there_was_time_is_of_all(api: Api, since: str) -> None:
+    assert (await api.ask("GET", f"/v1/report?since={since}")).status == 200
+    assert api.service.reported_since == 0.0
+
+
 @pytest.mark.parametrize("id", ["7", "0", "-1", "abc", "1.0", "1" * 20, str(2**63), "%D9%A3", "%00"])
 async def test_no_such_job(api: Api, id: str) -> None:
     for method, target, body in JOB_ROUTES:

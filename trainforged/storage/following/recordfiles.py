@@ -7,6 +7,7 @@ what is read at once is bounded.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import stat
@@ -63,7 +64,10 @@ def read_chunk(file: RecordsFile, place: Place, limit: int) -> Chunk | None:
         return None
     if file.size < place.offset:
         return Chunk(Place(file.size), skipped=(Rubbish.TRUNCATED,))
-    data = _read(file.path, place.offset, limit)
+    data, begins = _read(file, place.offset, limit)
+    if begins - place.offset > LONGEST_LINE:  # a hole is no line: terabytes of it would keep an end untold
+        skipped = () if place.in_long_line else (Rubbish.TOO_LONG,)
+        return Chunk(Place(begins, True), (), skipped, more=begins < file.size)
     chunk = split(data, place, more=place.offset + len(data) < file.size and bool(data))
     return chunk if chunk.place != place else None
 
@@ -97,11 +101,19 @@ def split(data: bytes, place: Place, more: bool) -> Chunk:
     return Chunk(Place(place.offset + end), lines, (), more)
 
 
-def _read(path: Path, offset: int, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _read(file: RecordsFile, offset: int, limit: int) -> tuple[bytes, int]:
+    """What stands at `offset`, and where the next of the file begins that is no hole, `offset` or beyond."""
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return b""
-        return os.pread(descriptor, limit, offset)
+            return b"", offset
+        return os.pread(descriptor, limit, offset), _next_data(descriptor, offset, file.size)
     finally:
         os.close(descriptor)
+
+
+def _next_data(descriptor: int, offset: int, size: int) -> int:
+    try:
+        return min(os.lseek(descriptor, offset, os.SEEK_DATA), size)
+    except OSError as error:  # ENXIO: none up to the end
+        return size if error.errno == errno.ENXIO and os.fstat(descriptor).st_size >= size else offset

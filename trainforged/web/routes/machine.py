@@ -54,12 +54,12 @@ async def report(call: Call[ReportQuery, None]) -> ReportAnswer:
 
 def _moment(since: str) -> float:
     try:
-        return time.time() - parse_duration(since)
+        return max(0.0, time.time() - parse_duration(since))
     except ValueError:
         pass
     try:
         found = datetime.datetime.fromisoformat(since)
-        return (found if found.tzinfo else found.astimezone()).timestamp()
+        return max(0.0, (found if found.tzinfo else found.astimezone()).timestamp())
     except (ValueError, OverflowError, OSError) as error:
         message = f"since: expected a duration (7d, 12h) or a moment (2026-11-20), found {since[:40]!r}"
         raise ApiProblem(ErrorCode.INVALID_REQUEST, message) from error
