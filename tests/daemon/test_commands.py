@@ -338,3 +338,18 @@ def test_a_retry_waits_for_what_it_is_told_to_and_no_more_for_what_is_over(daemo
     assert f"waits for job {third} to succeed" in daemon.tfctl("why", again).stdout
     free = daemon.tfctl("retry", after).stdout.split()[2]
     assert daemon.wait_for(int(free)).exit_code == 0
+
+
+def test_following_a_job_that_waits_says_why(daemon: RealDaemon) -> None:
+    job = daemon.command("echo", "here", hold=True).id
+    env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.socket), "PATH": own_path()}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tfctl", "logs", str(job), "-f"],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as following:  # fmt: skip
+        assert following.stderr is not None
+        said = following.stderr.readline()
+        daemon.tfctl("release", str(job))
+        out, _ = following.communicate(timeout=60)
+    assert said.startswith(f"job {job} (test) is held")
+    assert (following.returncode, out) == (0, "here\n")

@@ -153,6 +153,23 @@ def _timed(action: object) -> float:
     return time.perf_counter() - start
 
 
+def test_a_hole_of_a_terabyte_is_passed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "output.log"
+    path.write_bytes(b"before\n")
+    os.truncate(path, 2**40)
+    with path.open("ab") as log:
+        log.write(b"after\n")
+    log = logs.Log(tmp_path, "output")
+    text = b"".join(iter(log.read, b""))
+    assert len(text) < 2 * CHUNK + 100
+    assert text.replace(b"\0", b"") == b"before\nafter\n"
+    assert not log.has_news()
+    os.truncate(path, 2**41)
+    assert b"".join(iter(log.read, b"")).strip(b"\0") == b"", "the rest of a block, and no more"
+    assert not log.has_news()
+    log.close()
+
+
 def test_a_single_ranks_log_is_outputs_and_no_other_link_is_followed(tmp_path: Path, shim: Shim) -> None:
     (tmp_path / "rank-0.log").symlink_to("output.log")
     (tmp_path / "rank-0.head.log").symlink_to("output.head.log")

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from tfctl.failures import Failure
 from tfctl.output import write_bytes
+from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
+from trainforge.api import JobView
 from trainforge.client.client import Client
 
 TAIL = 16 * 2**20  # bytes in which the daemon looks for the beginnings of lines
@@ -32,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _logs(client: Client, args: argparse.Namespace) -> int:
     job = select_one(client, args.job)
+    if args.follow:
+        _tell_what_it_waits_for(client.job(job))
     chunks = client.logs(job, attempt=args.attempt, rank=args.rank, tail=args.tail, follow=args.follow)
     lines = size = 0
     try:
@@ -44,6 +48,11 @@ def _logs(client: Client, args: argparse.Namespace) -> int:
     if args.tail is not None and lines < args.tail and size > TAIL // 2 and args.attempt != "all":
         print(f"note: --tail gives at most the newest 16 MiB ({lines} lines here); {ALL}", file=sys.stderr)
     return 0
+
+
+def _tell_what_it_waits_for(job: JobView) -> None:
+    if not (job.state.live or job.state.ended):
+        print(f"job {job.id} ({one_line(job.name)}) {job.why}", file=sys.stderr, flush=True)
 
 
 def _headed(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -18,7 +19,7 @@ class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class PruneRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/prune`: remove jobs that ended longer ago than this many seconds."""
 
-    older_than: float
+    older_than: Annotated[float, msgspec.Meta(ge=0)]
     dry_run: bool = False
 
 

@@ -55,13 +55,13 @@ class Output:
             number, lines = number + 1, None
 
     async def _next(self, job_id: int, number: int) -> bool:
-        """Wait for that attempt; False when the job has ended without it."""
+        """Wait for that attempt; False when the job has ended without it. It may come and go unseen."""
         while True:
             job = self._state.jobs.get(job_id)
-            if job is None or job.state.ended:
-                return False
-            if job.attempt >= number:
+            if job is not None and job.attempt >= number:
                 return True
+            if job is None or job.state.ended:
+                return self._attempt_dir(job_id, number).is_dir()
             await asyncio.sleep(WAIT)
 
     def _over(self, job_id: int, attempt: int) -> bool:

@@ -13,6 +13,7 @@ output's. Bytes are given as the job wrote them, and memory is bounded whatever 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import threading
@@ -167,9 +168,17 @@ class Part:
         return os.fstat(self._descriptor).st_size != self._offset
 
     def read(self) -> bytes:
-        """The next chunk; empty at the end. A file that was cut short is read from its beginning."""
-        if os.fstat(self._descriptor).st_size < self._offset:
+        """The next chunk; empty at the end. A file that was cut short is read from its beginning. A hole,
+        which no shim makes but a job may, is passed at once, however large."""
+        size = os.fstat(self._descriptor).st_size
+        if size < self._offset:
             self._offset = 0
+        try:
+            self._offset = os.lseek(self._descriptor, self._offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                self._offset = size
+                return b""
         data = os.pread(self._descriptor, CHUNK, self._offset)
         self._offset += len(data)
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ class DaemonInsight:
         self._files = files
         self._job = job
         self._jobs_dir = jobs_dir
+        self._searching = asyncio.Semaphore(1)  # threads that search on for clients who left stop nobody else
 
     # ---- one job
 
@@ -109,7 +111,8 @@ class DaemonInsight:
         for attempt in attempts:
             most = which.limit + 1 - len(lines)
             folder = self._attempt_dir(job, attempt)
-            lines += await in_thread(searching.search, folder, attempt, which, most)
+            async with self._searching:
+                lines += await in_thread(searching.search, folder, attempt, which, most)
             if len(lines) > which.limit:
                 break
         return FoundLines(lines=tuple(lines[: which.limit]), more=len(lines) > which.limit)

@@ -38,7 +38,7 @@ function Facts({ job }: { job: JobView }) {
     [accuracy?.name ?? "accuracy", accuracy?.text ?? null],
     ["time left", job.progress?.eta ? duration(job.progress.eta) : null],
     ["ran for", job.started_at ? duration(live) : null],
-    ["GPUs", job.gpu_indices.length ? job.gpu_indices.join(", ") : wants(job)],
+    ["GPUs", job.gpu_indices.length ? job.gpu_indices.map((index) => `#${index}`).join(", ") : wants(job)],
     ["CPU", job.usage ? `${job.usage.cpu.toFixed(1)} of ${plural(job.resources.cpu, "core")}` : plural(job.resources.cpu, "core")],
     ["memory", job.usage ? bytes(job.usage.memory) : job.resources.memory ? bytes(job.resources.memory) : null],
     ["attempt", job.attempt ? String(job.attempt) : null],

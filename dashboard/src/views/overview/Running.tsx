@@ -42,7 +42,7 @@ function Row({ id }: { id: number }) {
         </small>
         {job.waste && <p class="waste">{job.waste.sentence}</p>}
       </th>
-      <td data-label="GPUs">{job.gpu_indices.length ? job.gpu_indices.join(", ") : "none"}</td>
+      <td data-label="GPUs">{job.gpu_indices.length ? job.gpu_indices.map((index) => `#${index}`).join(", ") : "none"}</td>
       <td class="progress">
         <Progress job={job} />
       </td>
