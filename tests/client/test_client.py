@@ -230,6 +230,7 @@ def test_every_route_has_a_method(client: Client, daemon: Daemon) -> None:
     last = client.submit(request("last")).id
     list(client.logs(last))
     client.metrics(last)
+    client.points(last, "loss")
     client.jobs()
     list(client.events(job=last))
     list(client.events())
