@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from building import page as building
 from tests.daemon.real import RealDaemon, wait_until
+from tests.page.scene import filled
 
 PATIENCE = 60_000.0  # ms: only bounds the waiting of a test that fails
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -93,6 +94,17 @@ def start_dashboard(chromium: Browser) -> Iterator[Callable[..., Dashboard]]:
     for daemon in daemons:
         daemon.close()
         shutil.rmtree(daemon.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
+    """With jobs of each kind, unless a module has its own."""
+    return filled(start_dashboard(2))
+
+
+@pytest.fixture(scope="module")
+def tab(dashboard: Dashboard) -> Page:
+    return dashboard.tab()
 
 
 def free_port() -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import Dashboard
 from tests.page.programs import FAILS, TRAINS, program
 from trainforge.states import JobState
+
+if TYPE_CHECKING:
+    from tests.page.conftest import Dashboard
 
 VIEWS = {
     "overview": ("/", "Queue"),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Dashboard
-from tests.page.scene import filled
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
 ELEMENTS = {
@@ -35,16 +33,6 @@ ELEMENTS = {
     ),
     "Live: said at the top": ("/", ".connected", "Live"),
 }
-
-
-@pytest.fixture(scope="module")
-def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
-    return filled(start_dashboard(2))
-
-
-@pytest.fixture(scope="module")
-def tab(dashboard: Dashboard) -> Page:
-    return dashboard.tab()
 
 
 @pytest.mark.parametrize("element", ELEMENTS)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Dashboard
-from tests.page.scene import VIEWS, filled, show
+from tests.page.scene import VIEWS, show
 
 MARK = """() => {
   const wanted = "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex='0']";
@@ -26,16 +25,6 @@ WHERE = """() => {
   const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
   return [node.dataset.stop ?? "", seen, node.outerHTML.slice(0, 120)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
-    return filled(start_dashboard(2))
-
-
-@pytest.fixture(scope="module")
-def tab(dashboard: Dashboard) -> Page:
-    return dashboard.tab()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
 from tests.page.conftest import PHONE, Dashboard
-from tests.page.scene import filled, show
+from tests.page.scene import show
 
 Range = tuple[float, float]
 ALL = "Show all"
-
-
-@pytest.fixture(scope="module")
-def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
-    return filled(start_dashboard(2))
 
 
 @pytest.fixture
@@ -69,6 +64,18 @@ def test_jobs_share_the_points_of_a_plot(compared: Page, dashboard: Dashboard) -
         plot.press("+")
     every = re.compile(r"^loss: 1 trained is .*?, 2[5-8]\d points")
     expect(compared.get_by_role("img", name=every)).to_be_visible()
+
+
+def test_a_key_does_not_wait_for_the_canvas(phone: Page) -> None:
+    """Given a plot out of sight, which is not drawn, when a key reaches it, then it zooms."""
+    last = phone.locator("figure.chart").last
+    expect(last.locator("canvas")).to_have_count(0)
+    last.get_by_role("img").evaluate(
+        "node => node.dispatchEvent(new KeyboardEvent('keydown', { key: '+', bubbles: true }))"
+    )
+    expect(phone.get_by_role("button", name=ALL)).to_be_visible()
+    first = shown(phone)
+    assert first[1] - first[0] == pytest.approx(2000, rel=0.02)
 
 
 def test_a_comparison_follows_its_jobs(compared: Page, dashboard: Dashboard) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import PHONE, WIDE, Dashboard, complaints
-from tests.page.scene import VIEWS, filled, show
-
-
-@pytest.fixture(scope="module")
-def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
-    return filled(start_dashboard(2))
-
-
-@pytest.fixture(scope="module")
-def tab(dashboard: Dashboard) -> Page:
-    return dashboard.tab()
+from tests.page.scene import VIEWS, show
 
 
 @pytest.fixture(scope="module")

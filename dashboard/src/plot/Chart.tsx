@@ -8,7 +8,7 @@ import { align, type Line } from "./align";
 import { axes, place, withUnit, type Across, type Unit } from "./axes";
 import { drawMarks, drawOdd } from "./marks";
 import { once } from "./once";
-import { follow, keys, shown, useInSight, within, type Window } from "./moving";
+import { follow, keys, useInSight, within, type Window } from "./moving";
 
 export interface ChartProps {
   title: string;
@@ -44,7 +44,10 @@ export function Chart(props: ChartProps) {
   const newest = useRef(data);
   newest.current = data;
   const named = lines.filter((line) => !line.faint);
-  const whole = useRef<Window>({ from: 0, to: 1 });
+  const ends = useMemo(() => reach(lines), [lines]);
+  const whole = useRef(ends);
+  // While it is zoomed into, a plot may have got no more than what it shows.
+  whole.current = window ? { from: Math.min(whole.current.from, ends.from), to: Math.max(whole.current.to, ends.to) } : ends;
   const wanted = useRef(window); // what keys go on from: a plot follows a little later
   wanted.current = window;
   const move = (next: Window | null) => {
@@ -76,12 +79,9 @@ export function Chart(props: ChartProps) {
   useEffect(() => {
     const now = plot.current;
     if (!now) return;
-    const x = data()[0];
-    const { min: from, max: to } = range(x, null);
-    // While it is zoomed into, a plot may have got no more than what it shows.
-    whole.current = window ? { from: Math.min(whole.current.from, from), to: Math.max(whole.current.to, to) } : { from, to };
+    const { from: min, to: max } = window ?? ends;
     now.setData(data(), false);
-    now.setScale("x", range(x, window));
+    now.setScale("x", { min, max });
     write(legend.current, latest.current, null, now);
   }, [data, window, shape, theme, sight]);
 
@@ -108,16 +108,19 @@ export function Chart(props: ChartProps) {
         role="img"
         aria-label={[`${title}: ${named.map((line) => summary(line, unit)).join("; ")}`, ...restarted(props), ...zoomed(props)].join("; ")}
         tabIndex={0}
-        onKeyDown={(event) => plot.current && keys(event, wanted.current ?? shown(plot.current), move)}
+        onKeyDown={(event) => keys(event, wanted.current ?? whole.current, move)}
       />
     </figure>
   );
 }
 
-function range(x: ArrayLike<number>, window: Window | null | undefined): { min: number; max: number } {
-  const min = window?.from ?? x[0] ?? 0;
-  const max = window?.to ?? x[x.length - 1] ?? 1;
-  return { min, max: max > min ? max : min + 1 };
+/** From the first place of all lines to the last: known before anything is drawn, so that keys need not wait for that. */
+function reach(lines: Line[]): Window {
+  const drawn = lines.filter((line) => line.x.length > 0);
+  if (drawn.length === 0) return { from: 0, to: 1 };
+  const from = Math.min(...drawn.map((line) => line.x[0]!));
+  const to = Math.max(...drawn.map((line) => line.x[line.x.length - 1]!));
+  return { from, to: to > from ? to : from + 1 };
 }
 
 function options(node: HTMLElement, latest: Latest, legend: { current: HTMLUListElement | null }): uPlot.Options {
