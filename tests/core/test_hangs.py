@@ -70,7 +70,7 @@ def test_a_rhythm_from_before_the_watch() -> None:
         (100, 120.0, GpuUse.SPINS),
         (100, 200.0, GpuUse.UNKNOWN),  # a small model, or a loop that waits
         (60, 120.0, GpuUse.UNKNOWN),
-        (0, 70.0, GpuUse.RESTS),
+        (0, 70.0, GpuUse.IDLE),
         (None, 70.0, GpuUse.UNKNOWN),
         (100, None, GpuUse.UNKNOWN),
     ],
@@ -85,7 +85,7 @@ def test_what_a_gpu_does(utilisation: int | None, power: float | None, expected:
     [
         ([GpuUse.SPINS, GpuUse.WORKS], GpuUse.WORKS),
         ([GpuUse.SPINS, GpuUse.SPINS], GpuUse.SPINS),
-        ([GpuUse.SPINS, GpuUse.RESTS], GpuUse.UNKNOWN),
+        ([GpuUse.SPINS, GpuUse.IDLE], GpuUse.UNKNOWN),
         ([GpuUse.UNKNOWN], GpuUse.UNKNOWN),
     ],
 )

@@ -301,7 +301,7 @@ def test_a_hang_is_found_with_its_stacks(tmp_path: Path, name: str) -> None:
         ([at("train (train.py:57)", cpu=1.0)] * 2, BUSY_LEAST),
     ],
 )
-@pytest.mark.parametrize("gpus", [GpuUse.UNKNOWN, GpuUse.RESTS, GpuUse.SPINS])
+@pytest.mark.parametrize("gpus", [GpuUse.UNKNOWN, GpuUse.IDLE, GpuUse.SPINS])
 def test_how_soon(tmp_path: Path, doing: list[Doing], within: float, gpus: GpuUse) -> None:
     """Ranks that wait for each other, in ten minutes; one that may compute is given an hour."""
     told = life(Machine(tmp_path), steps(ranks=2), together(DAY, *doing, gpus=gpus))
@@ -326,7 +326,7 @@ def test_whose_gpus_only_spin_is_warned_about_though_it_looks_busy(tmp_path: Pat
     assert "writes nothing and its GPUs have run for 10 min at the power of idle ones" in said
 
 
-@pytest.mark.parametrize("use", [GpuUse.WORKS, GpuUse.RESTS, GpuUse.UNKNOWN])
+@pytest.mark.parametrize("use", [GpuUse.WORKS, GpuUse.IDLE, GpuUse.UNKNOWN])
 def test_whose_gpus_do_anything_else_is_not(tmp_path: Path, use: GpuUse) -> None:
     spells = [span for _ in range(9) for span in (
         one(8 * MINUTE, Doing(), gpus=GpuUse.SPINS), one(MINUTE, Doing(), gpus=use))]  # fmt: skip

@@ -46,7 +46,8 @@ def process(used: int, name: str | None = "python", kind: str = "compute") -> Gp
 
 
 async def clear(story: Story, *gpus: str, expected: dict[str, int] | None = None) -> dict[str, str]:
-    return await gpus_clear(gpus or ("GPU-0",), story.updates(), expected, clock=story.clock)
+    held = await gpus_clear(gpus or ("GPU-0",), story.updates(), expected, clock=story.clock)
+    return held.lost | held.late
 
 
 async def test_memory_that_comes_back_clears_the_gpu_at_once() -> None:
@@ -126,5 +127,5 @@ async def test_made_up_gpus_and_none_at_all_are_clear_without_a_sample() -> None
     story = Story(())
 
     assert await clear(story, "GPU-sim-a", "GPU-sim-b") == {}
-    assert await gpus_clear((), story.updates()) == {}
+    assert await gpus_clear((), story.updates()) == ({}, {})
     assert story.told == 0

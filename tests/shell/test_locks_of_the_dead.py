@@ -68,8 +68,7 @@ def leaves_when_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
             dead.leave()
 
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr("trainforged.storage.statedir.time", clock)
-    monkeypatch.setattr("trainforged.web.serving.time", clock)
+    monkeypatch.setattr("trainforge.locks.time", clock)
     return waits
 
 
@@ -100,8 +99,7 @@ def test_what_a_living_daemon_has_is_refused_at_once(tmp_path: Path, monkeypatch
         raise AssertionError("nobody waits for it")
 
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr("trainforged.storage.statedir.time", clock)
-    monkeypatch.setattr("trainforged.web.serving.time", clock)
+    monkeypatch.setattr("trainforge.locks.time", clock)
     place = _Place(tmp_path / "d.sock")
     with lock_state_dir(tmp_path), place.take(), pytest.raises(StateDirBusy):
         lock_state_dir(tmp_path)

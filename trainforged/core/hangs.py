@@ -37,7 +37,7 @@ class GpuUse(StrEnum):
     """What the GPUs of an attempt do, all together."""
 
     UNKNOWN = "unknown"
-    RESTS = "rests"
+    IDLE = "idle"
     SPINS = "spins"  # kernels run, and do next to nothing: one that waits for another GPU, as a rule
     WORKS = "works"
 
@@ -58,7 +58,7 @@ def gpu_use(utilisation: int | None, power: float | None, limit: float | None) -
         return GpuUse.WORKS
     if utilisation >= SPINNING:
         return GpuUse.SPINS if share < SPIN else GpuUse.UNKNOWN
-    return GpuUse.UNKNOWN if utilisation else GpuUse.RESTS
+    return GpuUse.UNKNOWN if utilisation else GpuUse.IDLE
 
 
 def together(uses: Sequence[GpuUse]) -> GpuUse:

@@ -12,7 +12,7 @@ from trainforged.core import messages as m
 from trainforged.core.hangs import GpuUse, gpu_use, together
 from trainforged.core.state import State
 from trainforged.daemon.engine import Engine
-from trainforged.devices.clear import gpus_clear, is_clear, may_come_back, unexplained
+from trainforged.devices.clear import gpus_clear, is_clear, unexplained
 from trainforged.devices.feed import Feed
 from trainforged.devices.health import fault
 from trainforged.devices.inventory import Inventory, Sample, is_simulated
@@ -86,9 +86,9 @@ class DeviceWatch:
 
     async def clear(self, gpus: Sequence[str]) -> dict[str, str]:
         """Wait until the GPUs are free again; those that are not, with the reason."""
-        stuck = await gpus_clear(gpus, self.feed.updates(), self._expected)
-        self._late |= {uuid: why for uuid, why in stuck.items() if may_come_back(why)}
-        return stuck
+        held = await gpus_clear(gpus, self.feed.updates(), self._expected)
+        self._late |= held.late
+        return held.lost | held.late
 
     def use(self, job: int) -> GpuUse:
         """What the GPUs of the job do, as far as their figures tell; those of made-up ones tell nothing."""

@@ -31,6 +31,6 @@ async def stored(work: Awaitable[T]) -> T:
         raise ApiProblem(ErrorCode.INVALID_REQUEST, str(error)) from error
 
 
-async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def looked_up(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `call` returns, made off the loop. Raises `ApiProblem`."""
     return await stored(asyncio.to_thread(call, *args, **kwargs))

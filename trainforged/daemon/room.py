@@ -28,11 +28,8 @@ _FULL_AT = re.compile(r"(?:No space left on device|Disk quota exceeded): '(/[^']
 
 def has_room(folder: Path, least: int) -> bool:
     """At least `least` bytes are free, or a tenth of a small disk. True where that cannot be told."""
-    try:
-        usage = shutil.disk_usage(folder)
-    except OSError:
-        return True
-    return usage.free >= min(least, usage.total // 10)
+    room = _room(folder, least)
+    return room is None or not _is_short(room)
 
 
 def look_at_disks(

@@ -47,7 +47,7 @@ from trainforged.daemon.engine import Engine
 from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.insight.whole import DaemonInsight
 from trainforged.daemon.output import Output
-from trainforged.daemon.refusing import in_thread, stored
+from trainforged.daemon.refusing import looked_up, stored
 from trainforged.daemon.submissions import Submissions, ids
 from trainforged.daemon.views import Views, moment
 from trainforged.daemon.watching import HistoryWatch
@@ -140,7 +140,7 @@ class DaemonService:
         known = await self._find(job)
         if known is None:
             return None
-        submission, attempts, progress = await in_thread(self._stored_of, known)
+        submission, attempts, progress = await looked_up(self._stored_of, known)
         if submission is None:  # removed in between
             return None
         return self._views.whole(known, submission, attempts, progress)
@@ -153,7 +153,7 @@ class DaemonService:
     async def jobs(self, which: JobFilter) -> JobList:
         if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
             return self._queue(which)
-        page, progress = await in_thread(self._stored_page, which, _number(which.cursor))
+        page, progress = await looked_up(self._stored_page, which, _number(which.cursor))
         known = self._engine.state.jobs
         views = tuple(
             self._views.job(
@@ -228,7 +228,7 @@ class DaemonService:
     async def _find(self, job_id: int) -> m.Job | None:
         """The job as memory has it, else as storage has it."""
         known = self._engine.state.jobs.get(job_id)
-        return known if known is not None else await in_thread(self._store.job, job_id)
+        return known if known is not None else await looked_up(self._store.job, job_id)
 
     async def _job(self, job_id: int) -> m.Job:
         job = await self._find(job_id)
@@ -244,16 +244,16 @@ class DaemonService:
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
         async with self._reading:
-            series = await in_thread(
+            series = await looked_up(
                 self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
             )
-            ranks = await in_thread(self._metrics.ranks, job)
+            ranks = await looked_up(self._metrics.ranks, job)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
 
     async def points(self, job: int, which: PointsFilter) -> tuple[Series, tuple[int, int] | None]:
         await self._job(job)
         async with self._reading:
-            found = await in_thread(
+            found = await looked_up(
                 self._metrics.points, job, which.name, which.rank, which.after, which.limit
             )
         if found is None:
@@ -261,13 +261,13 @@ class DaemonService:
         return found
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
-        found = await in_thread(self._store.events, after, job, limit)
+        found = await looked_up(self._store.events, after, job, limit)
         return EventList(events=found, next=found[-1].id if len(found) == limit else None)
 
     # ------------------------------------------------------------ contents of files
 
     async def missing(self, hashes: Sequence[str]) -> tuple[str, ...]:
-        return await in_thread(self._files.missing, hashes)
+        return await looked_up(self._files.missing, hashes)
 
     async def put_file(self, sha256: str, chunks: AsyncIterator[bytes]) -> None:
         await stored(self._files.put(sha256, chunks, self._largest_file(), durable=False))

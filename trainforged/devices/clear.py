@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from trainforged.devices.inventory import Sample, gib, holder, is_simulated
 
 SLACK = 512 * 2**20  # bytes beyond what is explained
 TIMEOUT = 30.0
-LATE = "after its job ended"
+
+
+class Held(NamedTuple):
+    """GPUs that are not free again, each with a sentence why."""
+
+    lost: dict[str, str]  # the driver does not know them any more
+    late: dict[str, str]  # memory is still in use, and may come back
 
 
 def unexplained(sample: Sample) -> int:
@@ -31,8 +38,8 @@ async def gpus_clear(
     *,
     timeout: float = TIMEOUT,
     clock: Callable[[], float] = time.monotonic,
-) -> dict[str, str]:
-    """The GPUs of `gpus` that are not free again in time, each with a sentence why; usually none.
+) -> Held:
+    """Those of `gpus` that are not free again in time; usually none.
 
     Waits for new samples from `updates`, which must keep coming (`Feed.updates`): time is looked at
     when one comes. `expected` are bytes by UUID as `unexplained` gave them. Made-up GPUs have no
@@ -40,22 +47,17 @@ async def gpus_clear(
     """
     waiting = {uuid: "the driver did not say" for uuid in gpus if not is_simulated(uuid)}
     if not waiting:
-        return {}
+        return Held({}, {})
     began = clock()
-    stuck: dict[str, str] = {}
+    lost: dict[str, str] = {}
     async for samples in updates:
         for sample in samples:
             if sample.uuid in waiting and not sample.stale:
-                _look(sample, (expected or {}).get(sample.uuid, 0), waiting, stuck)
+                _look(sample, (expected or {}).get(sample.uuid, 0), waiting, lost)
         if not waiting or clock() - began >= timeout:
             break
-    late = f"{timeout:.0f} s {LATE}"
-    return stuck | {uuid: f"{late}: {reason}" for uuid, reason in waiting.items()}
-
-
-def may_come_back(reason: str) -> bool:
-    """A GPU that was not clear in time, in the words of `gpus_clear`; nothing else speaks against it."""
-    return f" s {LATE}: " in reason
+    late = f"{timeout:.0f} s after its job ended"
+    return Held(lost, {uuid: f"{late}: {reason}" for uuid, reason in waiting.items()})
 
 
 def is_clear(sample: Sample, expected: int) -> bool:
@@ -63,11 +65,11 @@ def is_clear(sample: Sample, expected: int) -> bool:
     return not sample.stale and not sample.lost and _held(sample, expected) is None
 
 
-def _look(sample: Sample, expected: int, waiting: dict[str, str], stuck: dict[str, str]) -> None:
+def _look(sample: Sample, expected: int, waiting: dict[str, str], lost: dict[str, str]) -> None:
     """Moves the GPU out of `waiting` when this sample settles it, else notes why it does not."""
     reason = _held(sample, expected)
     if sample.lost:
-        stuck[sample.uuid] = sample.lost
+        lost[sample.uuid] = sample.lost
     if sample.lost or reason is None:
         del waiting[sample.uuid]
     else:

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
-import time
 from pathlib import Path
 from types import TracebackType
 
+from trainforge import locks
 from trainforged.storage.errors import StateDirBusy, StateDirRefused, translated
 
 LOCK_FILE = "lock"
-LONGEST_START = 5.0  # seconds that a program which was being started keeps what its dead daemon had
-PAUSE = 0.01
 
 # SQLite's shared memory, flock and fsync do not keep their promises on these.
 NETWORK_TYPES = frozenset(
@@ -97,42 +93,13 @@ def lock_state_dir(path: Path) -> StateDirLock:
     with translated(file):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            locked = _take(descriptor)
+            taken = locks.take(descriptor)
         except OSError:
             os.close(descriptor)
             raise
-        if not locked:
-            pid = _holder(descriptor)
+        if not taken:
+            pid = locks.holder(descriptor)
             os.close(descriptor)
             who = f" (process {pid})" if pid is not None else ""
             raise StateDirBusy(f"another daemon{who} uses the state folder {path}", pid)
-    with contextlib.suppress(OSError):  # the lock holds also where a full disk keeps its holder's name out
-        os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
     return StateDirLock(descriptor)
-
-
-def _take(descriptor: int) -> bool:
-    limit = time.monotonic() + LONGEST_START
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = _holder(descriptor)
-            if time.monotonic() > limit or (pid is not None and _lives(pid)):
-                return False
-            time.sleep(PAUSE)
-        else:
-            return True
-
-
-def _lives(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def _holder(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).strip()
-    return int(text) if text.isdigit() else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import resource
@@ -17,12 +16,12 @@ import socket
 import stat
 import struct
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
+from trainforge import locks
 from trainforged.web.connection import Connection, Stranger
 from trainforged.web.context import CONTEXT
 from trainforged.web.peer import is_stranger
@@ -33,8 +32,6 @@ DESCRIPTORS = 4096  # wanted in all
 PORT_CONNECTIONS = 256  # of browsers: they leave the socket the rest
 DESCRIPTORS_KEPT = 200  # for everything that is not a connection
 FIRST_INHERITED = 3  # where systemd puts the sockets it hands over: sd_listen_fds(3)
-LONGEST_START = 5.0  # seconds that a program which was being started keeps what its dead daemon had
-PAUSE = 0.01
 KEEP_EVERY = 5.0  # seconds between two looks at the socket's place
 LONGEST_PATH = 107 - len(".new")  # bytes; the kernel's sun_path holds 107
 
@@ -211,15 +208,6 @@ def _listener(probe: socket.socket) -> int:
     return int(_CREDENTIALS.unpack(credentials)[0])
 
 
-def _lives(pid: bytes) -> bool:
-    """The process of this number, in text, is there. What is no number is nobody's."""
-    try:
-        stat = Path(f"/proc/{int(pid)}/stat").read_bytes()
-    except (OSError, ValueError):
-        return False
-    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-
-
 class _Place:
     """The socket's path in the file system, and the lock beside it."""
 
@@ -279,21 +267,9 @@ class _Place:
 
     def _take_lock(self) -> None:
         self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        limit = time.monotonic() + LONGEST_START
-        while not self._locked():
-            if time.monotonic() > limit or _lives(os.pread(self._lock, 32, 0)):
-                self._drop_lock()
-                raise SocketTaken(f"{self._path}: another daemon is serving there")
-            time.sleep(PAUSE)  # a program that a dead daemon was just starting has it for a moment longer
-        with contextlib.suppress(OSError):
-            os.pwrite(self._lock, b"%-20d\n" % os.getpid(), 0)
-
-    def _locked(self) -> bool:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        if not locks.take(self._lock):
+            self._drop_lock()
+            raise SocketTaken(f"{self._path}: another daemon is serving there")
 
     def _drop_lock(self) -> None:
         if self._lock >= 0:
@@ -310,7 +286,7 @@ class _Place:
             raise SocketTaken(f"{self._path}: something that is not a socket lies there")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             result = probe.connect_ex(os.fspath(self._path))
-            if result == 0 and (listener := _listener(probe)) and not _lives(b"%d" % listener):
+            if result == 0 and (listener := _listener(probe)) and not locks.lives(listener):
                 return  # what the dead daemon was just starting has it open: nobody will ever answer
         if result not in (errno.ECONNREFUSED, errno.ENOENT):
             raise SocketTaken(f"{self._path}: another daemon answers there ({os.strerror(result)})")

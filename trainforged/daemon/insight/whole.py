@@ -26,7 +26,7 @@ from trainforge.api.page import (
 )
 from trainforge.in_job.manifests import find_checkpoints
 from trainforged.daemon.insight import best, histories, incidents, searching, settings
-from trainforged.daemon.refusing import in_thread
+from trainforged.daemon.refusing import looked_up
 from trainforged.daemon.views import moment
 from trainforged.daemon.watching import HistoryWatch
 from trainforged.execution.errors import FilesError
@@ -71,9 +71,9 @@ class DaemonInsight:
 
     async def incident(self, job: int) -> Incident:
         view = await self._whole(job)
-        metrics = await in_thread(self._metrics.latest, job)
-        stacks = await in_thread(incidents.kept_stacks, self._attempt_dir(job, view.attempt))
-        events = await in_thread(self._store.newest_events, job, NEWEST_EVENTS)
+        metrics = await looked_up(self._metrics.latest, job)
+        stacks = await looked_up(incidents.kept_stacks, self._attempt_dir(job, view.attempt))
+        events = await looked_up(self._store.newest_events, job, NEWEST_EVENTS)
         return incidents.incident(view, metrics, stacks, events)
 
     async def spec(self, job: int) -> SpecAnswer:
@@ -89,7 +89,7 @@ class DaemonInsight:
     async def checkpoints(self, job: int) -> Checkpoints:
         await self._submission(job)
         folder = self._jobs_dir / str(job) / "checkpoints"
-        found = await in_thread(find_checkpoints, str(folder))
+        found = await looked_up(find_checkpoints, str(folder))
         newest_best = next((point for point in reversed(found) if point.best), None)
         return Checkpoints(
             checkpoints=tuple(
@@ -112,7 +112,7 @@ class DaemonInsight:
             most = which.limit + 1 - len(lines)
             folder = self._attempt_dir(job, attempt)
             async with self._searching:
-                lines += await in_thread(searching.search, folder, attempt, which, most)
+                lines += await looked_up(searching.search, folder, attempt, which, most)
             if len(lines) > which.limit:
                 break
         return FoundLines(lines=tuple(lines[: which.limit]), more=len(lines) > which.limit)
@@ -122,28 +122,28 @@ class DaemonInsight:
     async def gpus_history(self, since: float | None, until: float | None, points: int) -> GpusHistory:
         since, until, now = await self._period(since, until, LATELY)
         history = self._metrics.history
-        grids = await in_thread(history.gpu_grids, since, until, points, now)
-        gpus = await in_thread(history.gpus)
+        grids = await looked_up(history.gpu_grids, since, until, points, now)
+        gpus = await looked_up(history.gpus)
         return histories.gpus_history(gpus, grids, since, until)
 
     async def gpus_timeline(self, since: float | None, until: float | None) -> GpusTimeline:
         since, until, _ = await self._period(since, until, DAY)
-        spans = await in_thread(self._metrics.history.spans, since, until)
-        gpus = await in_thread(self._metrics.history.gpus)
+        spans = await looked_up(self._metrics.history.spans, since, until)
+        gpus = await looked_up(self._metrics.history.gpus)
         return histories.timeline(gpus, spans, set(self._devices()), since, until)
 
     async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
         await self._submission(job)
-        attempts = await in_thread(self._store.attempts, job)
+        attempts = await looked_up(self._store.attempts, job)
         now = self._clock()
         begin = attempts[0].granted_at if attempts else now
         running = any(attempt.ended_at is None for attempt in attempts)
         end = now if running or not attempts else max(a.ended_at or 0.0 for a in attempts)
         since, until, now = await self._period(begin if since is None else since, max(end, begin), 0.0)
         history = self._metrics.history
-        used = await in_thread(history.job_grid, job, since, until, points, now)
-        grids = await in_thread(history.gpu_grids, since, until, points, now)
-        gpus = await in_thread(history.gpus)
+        used = await looked_up(history.job_grid, job, since, until, points, now)
+        grids = await looked_up(history.gpu_grids, since, until, points, now)
+        gpus = await looked_up(history.gpus)
         return histories.job_history(used, gpus, grids, attempts, until)
 
     async def _period(
@@ -171,7 +171,7 @@ class DaemonInsight:
         rows = {job: settings.flat((await self._submission(job)).spec) for job in jobs}
         metrics: dict[str, ComparedMetric] = {}
         for job in jobs:
-            for series in await in_thread(self._metrics.query, job, points=1):
+            for series in await looked_up(self._metrics.query, job, points=1):
                 found = best.last_and_best(series)
                 if found is not None:
                     row = metrics.setdefault(series.name, ComparedMetric(name=series.name, values={}))
@@ -189,14 +189,14 @@ class DaemonInsight:
         return view
 
     async def _submission(self, job: int) -> Submission:
-        found = await in_thread(self._store.submission, job)
+        found = await looked_up(self._store.submission, job)
         if found is None:
             raise no_such_job(job)
         return found
 
     async def _described(self, job: int) -> dict[str, str]:
         submission = await self._submission(job)
-        files = await in_thread(self._frozen, submission)
+        files = await looked_up(self._frozen, submission)
         return settings.described(submission, files)
 
     def _frozen(self, submission: Submission) -> tuple[FileEntry, ...]:
@@ -209,10 +209,10 @@ class DaemonInsight:
             return ()
 
     async def _before(self, job: int) -> int | None:
-        known = await in_thread(self._store.job, job)
+        known = await looked_up(self._store.job, job)
         if known is None:
             raise no_such_job(job)
-        page = await in_thread(self._store.page, user=known.user, name=known.name, limit=1, cursor=job)
+        page = await looked_up(self._store.page, user=known.user, name=known.name, limit=1, cursor=job)
         return page.rows[0].job.id if page.rows else None
 
     def _attempts(self, job: JobView, which: LineFilter) -> Sequence[int]:

@@ -74,7 +74,7 @@ def _records(path: str) -> Iterator[tuple[float, str]]:
             if len(fields) < 3 or not fields[2].isdecimal():
                 return
             yield int(fields[2]) / 1e6, text.partition("\n")[0]
-    except OSError:  # nothing more for now; or not for us
+    except OSError:  # nothing more is there; or it is not for us
         return
     finally:
         os.close(fd)

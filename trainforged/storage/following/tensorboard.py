@@ -142,7 +142,7 @@ class EventFollower:
             known.first_run = min(mine, key=lambda f: (f.begun or 0.0, f.file.parts)).file.run
 
     def _identify(self, live: LiveAttempt, known: _Known) -> None:
-        """Whose it is: nobody's for now, while it has no first event."""
+        """Whose it is: nobody's as long as it has no first event."""
         first = _first_event(known.file)
         start = eventruns.began(live.dir)
         if first is None or start is None:
