@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
-from tests.page.conftest import PHONE, Dashboard
+from tests.page.conftest import PATIENCE, PHONE, Dashboard
 from tests.page.scene import show
 
 Range = tuple[float, float]
 ALL = "Show all"
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What the mouse or a finger changed is there after two pictures."""
 
 
 @pytest.fixture
@@ -20,6 +23,8 @@ def compared(dashboard: Dashboard) -> Iterator[Page]:
     page = dashboard.tab()
     show(page, dashboard, "compare")
     expect(page.locator("figure[data-title=loss] canvas")).to_be_visible()
+    both = re.compile(r"^loss: 1 trained is .*?, \d{3,} points; 3 trained is .*?, 120 points")
+    expect(page.get_by_role("img", name=both)).to_be_visible()
     yield page
     page.context.close()
 
@@ -43,12 +48,13 @@ def test_a_comparison_is_zoomed_into_and_moved(compared: Page) -> None:
     assert first[1] == pytest.approx(3000, abs=120)
     expect(compared.get_by_role("img", name=re.compile(r"^lr: .*; shown from "))).to_be_visible()
     drag(compared, 0.3, 0.6, shift=True)
-    second = shown(compared)
+    second = shown(compared, but=first)
     assert second[0] < first[0] - 100
     assert second[1] - second[0] == pytest.approx(first[1] - first[0], rel=0.02)
     for _ in range(4):
         drag(compared, 0.05, 0.95, shift=True)
-    assert shown(compared)[0] == 1  # the curves begin there
+    begins = re.compile("shown from 1 to ")  # as the curves do
+    expect(loss(compared)).to_have_attribute("aria-label", begins)
     compared.get_by_role("button", name=ALL).click()
     expect(loss(compared)).not_to_have_attribute("aria-label", re.compile("shown from"))
 
@@ -94,7 +100,7 @@ def test_two_fingers_zoom_and_one_moves(phone: Page) -> None:
     width = first[1] - first[0]
     assert width == pytest.approx(4000 / 3, rel=0.1)  # a third lies between fingers three times as far apart
     fingers.drag((0.8,), (0.3,))
-    second = shown(phone)
+    second = shown(phone, but=first)
     assert second[0] == pytest.approx(first[0] + width / 2, rel=0.1)
     fingers.drag((0.1, 0.9), (0.4, 0.6))
     expect(phone.get_by_role("button", name=ALL)).to_have_count(0)
@@ -160,10 +166,17 @@ def loss(page: Page) -> Locator:
     return plot(page)
 
 
-def shown(page: Page) -> Range:
-    """The steps that the plot of the loss shows, as it says itself; it must be zoomed into."""
-    expect(loss(page)).to_have_attribute("aria-label", re.compile("shown from"))
-    found = re.search(r"shown from ([\d,.−-]+) to ([\d,.]+)$", loss(page).get_attribute("aria-label") or "")
-    assert found is not None
-    first, last = (float(text.replace(",", "")) for text in found.groups())
-    return first, last
+def shown(page: Page, *, but: Range | None = None) -> Range:
+    """The steps that the plot of the loss shows, as it says itself; it must be zoomed into. `but` are those
+    that it showed before."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        page.evaluate(DRAWN)
+        expect(loss(page)).to_have_attribute("aria-label", re.compile("shown from"))
+        label = loss(page).get_attribute("aria-label") or ""
+        found = re.search(r"shown from ([\d,.−-]+) to ([\d,.]+)$", label)
+        assert found is not None
+        first, last = (float(text.replace(",", "")) for text in found.groups())
+        if (first, last) != but:
+            return first, last
+        assert time.monotonic() < deadline, f"it still shows {but}"
