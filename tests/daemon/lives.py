@@ -20,7 +20,7 @@ from trainforge.api import Usage
 from trainforged.core import messages as m
 from trainforged.core.hangs import GpuUse
 from trainforged.core.state import State
-from trainforged.daemon.hangs import HangWatch
+from trainforged.daemon.watching.hangs import HangWatch
 from trainforged.execution.observing.stacks import PAGE, UNINTERRUPTIBLE, Look
 
 MINUTE, HOUR = 60.0, 3600.0

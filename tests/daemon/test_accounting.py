@@ -28,8 +28,8 @@ from trainforged.daemon.accounting.ledger import LONGEST_LOOK, GpuUse, Held, Led
 from trainforged.daemon.accounting.summary import summary
 from trainforged.daemon.accounting.waste import SLOTS, waste
 from trainforged.daemon.accounting.watch import AccountWatch
+from trainforged.daemon.answering.views import moment
 from trainforged.daemon.engine import Engine
-from trainforged.daemon.views import moment
 from trainforged.devices.history import History
 from trainforged.storage.accounts import HOUR, AccountStore
 from trainforged.storage.jobs.store import JobStore

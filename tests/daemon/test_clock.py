@@ -16,8 +16,8 @@ from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core.state import State
 from trainforged.daemon import engine as engine_module
-from trainforged.daemon.clock import ClockSteps
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.watching.clock import ClockSteps
 from trainforged.storage.jobs.store import JobStore, Submission
 
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)

@@ -10,9 +10,9 @@ import pytest
 from tests.core.world import World
 from trainforged.config import Devices
 from trainforged.core.hangs import GpuUse
-from trainforged.daemon.clock import boot_time
-from trainforged.daemon.devices import DeviceWatch
 from trainforged.daemon.engine import Engine
+from trainforged.daemon.watching.clock import boot_time
+from trainforged.daemon.watching.devices import DeviceWatch
 from trainforged.devices.inventory import Sample
 from trainforged.devices.simulated import SimulatedInventory
 from trainforged.web.live import Live

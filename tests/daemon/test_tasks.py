@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from trainforged.core import messages as m
-from trainforged.daemon.concluding import conclude
+from trainforged.daemon.attempts.concluding import conclude
 from trainforged.daemon.tasks import Tasks
 
 ENDED = m.AttemptEnded(time=5.0, job=3, attempt=2, end=m.AttemptEnd(ended_at=4.0, exit_code=1))

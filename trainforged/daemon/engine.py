@@ -21,7 +21,7 @@ from trainforge.api import EventView
 from trainforged.core import messages as m
 from trainforged.core.machine import decide, next_wakeup, outstanding
 from trainforged.core.state import State
-from trainforged.daemon.clock import ClockSteps, boot_time
+from trainforged.daemon.watching.clock import ClockSteps, boot_time
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.jobs.store import Submission
 

@@ -21,12 +21,12 @@ from functools import partial
 import trainforge
 from trainforged.config import ConfigError
 from trainforged.core import messages as m
+from trainforged.daemon.disks.room import RoomWatch
 from trainforged.daemon.front import Front
 from trainforged.daemon.notify import feed_watchdog, notify, reloading
 from trainforged.daemon.opened import Opened
 from trainforged.daemon.options import Options, Settings, machine
 from trainforged.daemon.parts import Parts
-from trainforged.daemon.room import RoomWatch
 from trainforged.daemon.tasks import Tasks
 from trainforged.storage.errors import StorageError
 from trainforged.storage.statedir import lock_state_dir, refuse_network_file_system

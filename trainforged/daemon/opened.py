@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 
 from trainforged.core.state import State
-from trainforged.daemon.housekeeping import job_folders
+from trainforged.daemon.disks.housekeeping import job_folders
+from trainforged.daemon.disks.reserve import Reserve
 from trainforged.daemon.options import Settings
-from trainforged.daemon.reserve import Reserve
 from trainforged.storage.accounts import AccountStore
 from trainforged.storage.jobs.store import JobStore
 from trainforged.storage.metrics.store import MetricStore

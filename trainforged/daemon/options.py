@@ -11,7 +11,7 @@ import psutil
 from trainforged import config
 from trainforged.config import Config
 from trainforged.core import messages as m
-from trainforged.daemon.room import has_room
+from trainforged.daemon.disks.room import has_room
 
 GIB = 2**30
 CPU_FOR_EACH, MEMORY_FOR_EACH = 8, 32 * GIB  # of a simulated GPU

@@ -14,26 +14,26 @@ import msgspec
 from trainforge.api import EventView, GroupsView
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
-from trainforged.daemon.concluding import conclude
-from trainforged.daemon.devices import DeviceWatch
+from trainforged.daemon.answering.figures import FigureBook
+from trainforged.daemon.answering.output import Output
+from trainforged.daemon.answering.service import DaemonService
+from trainforged.daemon.answering.submissions import Submissions
+from trainforged.daemon.answering.views import Views
+from trainforged.daemon.attempts.concluding import conclude
+from trainforged.daemon.attempts.preparation import Preparation
+from trainforged.daemon.disks.housekeeping import Housekeeping
+from trainforged.daemon.disks.room import look_at_disks
+from trainforged.daemon.disks.soundness import SoundnessWatch
 from trainforged.daemon.engine import Engine
-from trainforged.daemon.figures import FigureBook
-from trainforged.daemon.hangs import HangWatch
-from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.notices.outbox import Outbox
 from trainforged.daemon.notices.watch import NoticeWatch
 from trainforged.daemon.opened import Opened
 from trainforged.daemon.options import Options, Settings
-from trainforged.daemon.output import Output
-from trainforged.daemon.preparation import Preparation
-from trainforged.daemon.records import RecordWatch
-from trainforged.daemon.room import look_at_disks
-from trainforged.daemon.service import DaemonService
-from trainforged.daemon.soundness import SoundnessWatch
-from trainforged.daemon.submissions import Submissions
 from trainforged.daemon.tasks import Tasks
-from trainforged.daemon.views import Views
-from trainforged.daemon.watching import HistoryWatch
+from trainforged.daemon.watching.devices import DeviceWatch
+from trainforged.daemon.watching.hangs import HangWatch
+from trainforged.daemon.watching.records import RecordWatch
+from trainforged.daemon.watching.use import HistoryWatch
 from trainforged.devices.inventory import Inventory
 from trainforged.devices.nvml import NvmlInventory
 from trainforged.devices.simulated import SimulatedInventory

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from trainforge.api.report import Group, JobAccount, ReportAnswer
 from trainforge.states import EndReason
-from trainforged.daemon.views import moment
+from trainforged.daemon.answering.views import moment
 from trainforged.storage.accounts import HOUR, Account, Slice
 
 MOST_JOBS = 1000

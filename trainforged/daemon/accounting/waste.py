@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainforge.api import Waste
-from trainforged.daemon.views import moment
+from trainforged.daemon.answering.views import moment
 from trainforged.storage.accounts import Account, Window
 
 SLOTS = 30

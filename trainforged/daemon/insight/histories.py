@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trainforge.api.page import AttemptSpan, GpuLane, GpuSeries, GpusHistory, GpusTimeline, JobHistory, Span
 from trainforged.core import messages as m
-from trainforged.daemon.views import moment
+from trainforged.daemon.answering.views import moment
 from trainforged.storage.metrics.history import Grid, KeptSpan, SeenGpu
 
 Held = Mapping[str, Sequence[tuple[float, float]]]  # UUID → from when to when

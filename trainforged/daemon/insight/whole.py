@@ -25,10 +25,10 @@ from trainforge.api.page import (
     SpecAnswer,
 )
 from trainforge.in_job.manifests import find_checkpoints
+from trainforged.daemon.answering.refusing import looked_up
+from trainforged.daemon.answering.views import moment
 from trainforged.daemon.insight import best, histories, incidents, searching, settings
-from trainforged.daemon.refusing import looked_up
-from trainforged.daemon.views import moment
-from trainforged.daemon.watching import HistoryWatch
+from trainforged.daemon.watching.use import HistoryWatch
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files.store import Files
 from trainforged.storage.jobs.store import JobStore, Submission

@@ -11,8 +11,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from trainforged.core import messages as m
-from trainforged.daemon.bounded import bounded
-from trainforged.daemon.room import LONGEST_ANSWER
+from trainforged.daemon.disks.bounded import bounded
+from trainforged.daemon.disks.room import LONGEST_ANSWER
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from trainforge.jobfile.layers import updated
 from trainforge.spec import JobSpec
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.daemon import resuming
+from trainforged.daemon.attempts import resuming
 from trainforged.daemon.engine import Engine
 from trainforged.execution.files.manifest import check_manifest
 from trainforged.execution.files.store import Files

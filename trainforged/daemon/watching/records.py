@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from trainforge.api import JobProgress, Progress, Usage
 from trainforged.core import messages as m
-from trainforged.daemon.bounded import bounded
+from trainforged.daemon.disks.bounded import bounded
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageDamaged, StorageError
 from trainforged.storage.following.outputprogress import OutputFollower

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.daemon.bounded import bounded
+from trainforged.daemon.disks.bounded import bounded
+from trainforged.daemon.disks.reserve import Reserve
 from trainforged.daemon.engine import Engine
-from trainforged.daemon.reserve import Reserve
 
 log = logging.getLogger(__name__)
 

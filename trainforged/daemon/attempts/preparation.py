@@ -19,8 +19,8 @@ import msgspec
 
 from trainforge.api import FileEntry, ShellState
 from trainforged.core import messages as m
-from trainforged.daemon.bounded import bounded
-from trainforged.daemon.resuming import passed_over, resume_point
+from trainforged.daemon.attempts.resuming import passed_over, resume_point
+from trainforged.daemon.disks.bounded import bounded
 from trainforged.execution import durable
 from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import DiskRefused, EnvironmentFailed, FilesError, NoSpace

@@ -29,10 +29,10 @@ from trainforge.in_job.manifests import find_checkpoints
 from trainforge.states import JobState
 from trainforged.config import Retention
 from trainforged.core import messages as m
+from trainforged.daemon.answering.submissions import ids
+from trainforged.daemon.answering.views import moment
+from trainforged.daemon.disks.reserve import Reserve
 from trainforged.daemon.engine import Engine
-from trainforged.daemon.reserve import Reserve
-from trainforged.daemon.submissions import ids
-from trainforged.daemon.views import moment
 from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import FilesError
 from trainforged.execution.files.store import Files

@@ -42,15 +42,15 @@ from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core import scheduler
 from trainforged.daemon.accounting.watch import AccountWatch
-from trainforged.daemon.devices import DeviceWatch
+from trainforged.daemon.answering.output import Output
+from trainforged.daemon.answering.refusing import looked_up, stored
+from trainforged.daemon.answering.submissions import Submissions, ids
+from trainforged.daemon.answering.views import Views, moment
+from trainforged.daemon.disks.housekeeping import Housekeeping
 from trainforged.daemon.engine import Engine
-from trainforged.daemon.housekeeping import Housekeeping
 from trainforged.daemon.insight.whole import DaemonInsight
-from trainforged.daemon.output import Output
-from trainforged.daemon.refusing import looked_up, stored
-from trainforged.daemon.submissions import Submissions, ids
-from trainforged.daemon.views import Views, moment
-from trainforged.daemon.watching import HistoryWatch
+from trainforged.daemon.watching.devices import DeviceWatch
+from trainforged.daemon.watching.use import HistoryWatch
 from trainforged.execution.files.store import Files
 from trainforged.storage.jobs.store import JobStore, Page, Submission
 from trainforged.storage.metrics.store import MetricStore

@@ -1,0 +1,1 @@
+"""What clients are answered: requests become events, memory and storage become answers."""
