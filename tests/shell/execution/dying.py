@@ -1,6 +1,6 @@
 """A daemon's supervisor that is killed at a named point.
 
-    python -m tests.shell.dying STATE POINT start|adopt SOURCE
+    python -m tests.shell.execution.dying STATE POINT start|adopt SOURCE
 
 It gives the order about attempt 1 of job 1, which is to run the Python source, and dies by SIGKILL
 when the supervisor reaches the point. It says nothing and catches nothing.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.shell.storing import NOW
+from tests.shell.storage.storing import NOW
 from trainforged.storage.progress import MOST_MARKS, MOST_PHASES, Tracked, advance, shown
 from trainforged.storage.recordlines import Phase, Record, Report
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.shell.storing import NOW, wait_until
+from tests.shell.storage.storing import NOW, wait_until
 from trainforged.storage.errors import StorageDamaged
 from trainforged.storage.following import records
 from trainforged.storage.following.recordfiles import split
@@ -425,7 +425,7 @@ def test_kill_9_while_gathering_loses_and_doubles_nothing(tmp_path: Path, job: J
         process = subprocess.Popen(
             [sys.executable, "-c", _GATHER_FOREVER, str(tmp_path)],
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -517,7 +517,7 @@ def test_the_in_job_library_and_the_reader_agree(reader: RecordReader, store: Me
     )
     environ = {key: value for key, value in os.environ.items() if not key.startswith("TRAINFORGE")}
     environ |= {"TRAINFORGE_ATTEMPT_DIR": str(job.dir), "RANK": "0"}
-    subprocess.run([sys.executable, "-c", script], env=environ, cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", script], env=environ, cwd=Path(__file__).parents[3], check=True)
     wait_until(lambda: (job.dir / "records-0.jsonl").exists())
     (news,) = reader.gather([job.live])
     assert (news.reports, news.skipped) == (2, {})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.shell.storing import wait_until
+from tests.shell.storage.storing import wait_until
 from trainforged.storage import logs
 from trainforged.storage.logs import CHUNK, LONGEST_TAIL, follow, tail
 

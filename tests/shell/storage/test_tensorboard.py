@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shell.event_writer import EventWriter, event, frame, masked, number, simple, text, varint
-from tests.shell.test_records import line
+from tests.shell.storage.test_records import line
 from trainforge import protocol
 from trainforged.storage.following import tfrecords
 from trainforged.storage.following.eventfolders import DEEPEST, MOST_FILES, search

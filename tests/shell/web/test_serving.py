@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Api, served, submission
+from tests.shell.web.served import Api, served, submission
 from tests.support import until
 from trainforged.web.app import make_app
 from trainforged.web.serving import SocketTaken, serve_unix

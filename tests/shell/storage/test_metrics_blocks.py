@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.storing import NOW
+from tests.shell.storage.storing import NOW
 from trainforge.api import Series
 from trainforged.storage.metrics.blocks import BLOCK
 from trainforged.storage.metrics.ingestion import Place, Reading

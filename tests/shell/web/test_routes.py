@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.shell.fake_service import UUID
-from tests.shell.web import Api, served, submission
+from tests.shell.web.served import Api, served, submission
 from trainforge.states import JobState
 
 HELLO = hashlib.sha256(b"hello").hexdigest()

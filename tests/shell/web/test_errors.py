@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Answer, Api, served, soon, submission
+from tests.shell.web.served import Answer, Api, served, soon, submission
 from tests.support import until
 from trainforged.web.app import TABLE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.shell.storing import a_job, add, happened, run_with_own_mounts
+from tests.shell.storage.storing import a_job, add, happened, run_with_own_mounts
 from trainforged.storage.database import Database
 from trainforged.storage.errors import StateDirBusy, StateDirRefused, translated
 from trainforged.storage.jobs.store import (
@@ -29,7 +29,7 @@ from trainforged.storage.statedir import (
     refuse_network_file_system,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_mistakes_of_our_own_are_not_called_damage(path: Path) -> None:
 _FULL_DISK = """
 import os
 from pathlib import Path
-from tests.shell.storing import a_job, add, happened
+from tests.shell.storage.storing import a_job, add, happened
 from trainforged.storage.jobs.store import JobStore, StorageBroken, StorageFull
 folder = Path(os.environ["FOLDER"])
 store = JobStore(folder / "trainforge.db").open()
@@ -275,7 +275,7 @@ print("held")
 _READ_ONLY = """
 import os, subprocess
 from pathlib import Path
-from tests.shell.storing import a_job, add
+from tests.shell.storage.storing import a_job, add
 from trainforged.storage.jobs.store import JobStore, StorageBroken
 folder = Path(os.environ["FOLDER"])
 store = JobStore(folder / "trainforge.db").open()
@@ -304,7 +304,7 @@ def _limit_file_size() -> None:
 _IO_ERROR = """
 import resource, sys
 from pathlib import Path
-from tests.shell.storing import a_job, add
+from tests.shell.storage.storing import a_job, add
 from trainforged.storage.jobs.store import JobStore, StorageBroken
 store = JobStore(Path(sys.argv[1])).open()
 number = 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.shell.storing import NOW
+from tests.shell.storage.storing import NOW
 from trainforge.api import Series
 from trainforged.storage.errors import StorageTooNew
 from trainforged.storage.metrics.ingestion import Ingestion, Place, Reading

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import DEADLINE, Answer, served, soon, submission
+from tests.shell.web.served import DEADLINE, Answer, served, soon, submission
 from tests.support import until
 from trainforged.web.limits import Budget, Inflow, TokenBucket
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import served
+from tests.shell.web.served import served
 from trainforged.web.app import TABLE, describe, make_app
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.shell.storing import NOW, a_job, a_submission, add, happened
+from tests.shell.storage.storing import NOW, a_job, a_submission, add, happened
 from trainforge.api import Git
 from trainforge.spec import Environment, JobSpec, Project, Resources, Schedule, Training
 from trainforge.states import EndReason, JobState
@@ -364,7 +364,7 @@ def test_readers_see_whole_commits_while_the_writer_works(store: JobStore) -> No
 _COMMIT_FOREVER = """
 import sys
 from pathlib import Path
-from tests.shell.storing import a_job, add, happened
+from tests.shell.storage.storing import a_job, add, happened
 from trainforged.storage.jobs.store import JobStore
 store = JobStore(Path(sys.argv[1])).open()
 number = store.load().next_id
@@ -382,7 +382,7 @@ def test_kill_9_among_commits_loses_none_that_was_acknowledged(path: Path) -> No
         process = subprocess.Popen(
             [sys.executable, "-c", _COMMIT_FOREVER, str(path)],
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             env=os.environ,
         )
         assert process.stdout is not None

@@ -61,7 +61,7 @@ def run_with_own_mounts(script: str, folder: Path) -> str:
             "FOLDER": str(folder),
             "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
         },
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,

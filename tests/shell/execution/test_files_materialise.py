@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.disks import reflinking_disk, small_disk
+from tests.shell.execution.disks import reflinking_disk, small_disk
 from trainforge.api import FileEntry
 from trainforge.project.freeze import freeze
 from trainforge.spec import Project

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.disks import small_disk
+from tests.shell.execution.disks import small_disk
 from trainforged.execution.errors import BadManifest, Damaged, MissingContent, NoSpace, TooLarge, WrongContent
 from trainforged.execution.files.store import Files
 

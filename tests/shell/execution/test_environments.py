@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.installing import tiny_package, with_stand_in, without_uv
+from tests.shell.execution.installing import tiny_package, with_stand_in, without_uv
 from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import EnvironmentFailed
 

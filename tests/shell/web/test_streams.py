@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Api, Events, served, soon, submission
+from tests.shell.web.served import Api, Events, served, soon, submission
 from tests.support import until
 from trainforge.api import JobProgress, Progress
 

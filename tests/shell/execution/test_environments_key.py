@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.installing import tiny_package
+from tests.shell.execution.installing import tiny_package
 from trainforged.execution.environments.requirements import fingerprint
 
 

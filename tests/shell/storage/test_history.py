@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.storing import NOW
+from tests.shell.storage.storing import NOW
 from trainforged.storage.database import Database
 from trainforged.storage.metrics.blocks import BLOCKS
 from trainforged.storage.metrics.history import DAY, KEPT, HistoryStore, KeptSpan, News, SeenGpu
