@@ -8,7 +8,8 @@ import { align, type Line } from "./align";
 import { axes, place, withUnit, type Across, type Unit } from "./axes";
 import { drawMarks, drawOdd } from "./marks";
 import { once } from "./once";
-import { follow, keys, useInSight, within, type Window } from "./moving";
+import { follow, keys, useInSight } from "./moving";
+import { within, type Window } from "./window";
 
 export interface ChartProps {
   title: string;

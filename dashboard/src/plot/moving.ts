@@ -3,27 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { touch } from "./touch";
-
-export interface Window {
-  from: number;
-  to: number;
-}
-
-export type Move = (window: Window | null) => void;
-
-/** What of the horizontal axis a plot shows. */
-export function shown(plot: uPlot): Window {
-  return { from: plot.scales.x!.min ?? 0, to: plot.scales.x!.max ?? 1 };
-}
-
-/** A window that leaves the curves is moved back to them; one that is wider than they are shows all. */
-export function within(next: Window | null, whole: Window): Window | null {
-  if (!next) return null;
-  const width = next.to - next.from;
-  if (!(width > 0) || width >= whole.to - whole.from) return null;
-  const from = Math.min(Math.max(next.from, whole.from), whole.to - width);
-  return { from, to: from + width };
-}
+import { shown, type Move, type Window } from "./window";
 
 /** Follows mouse and fingers over a plot, until what it gives is called. */
 export function follow(plot: uPlot, move: Move, zoomed: () => boolean): () => void {

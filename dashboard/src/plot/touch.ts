@@ -4,7 +4,7 @@
  */
 
 import type uPlot from "uplot";
-import { shown, type Move, type Window } from "./moving";
+import { shown, type Move, type Window } from "./window";
 
 const LEAST = 12; // px between two fingers: closer than that says nothing
 

@@ -8,7 +8,7 @@ import { Chart } from "../plot/Chart";
 import { withUnit, type Unit } from "../plot/axes";
 import { hasBest, unitOf } from "../plot/units";
 import { Curves, grouped, shared, type Axis, type Curve } from "../plot/curves";
-import type { Window } from "../plot/moving";
+import type { Window } from "../plot/window";
 import { go, search } from "../router";
 import { useAsked } from "../state/asked";
 import { jobSignal, putJob, watch } from "../state/store";

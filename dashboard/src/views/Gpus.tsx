@@ -6,7 +6,7 @@ import { ask, say } from "../parts/Dialog";
 import { Empty, Problem, Section } from "../parts/small";
 import { KINDS, Timeline } from "../parts/Timeline";
 import { Chart } from "../plot/Chart";
-import type { Window } from "../plot/moving";
+import type { Window } from "../plot/window";
 import { useAsked } from "../state/asked";
 import { gpuIds, gpuProblem, gpuSignal, jobSignal, loaded, running } from "../state/store";
 import { gpuCharts } from "./job/System";

@@ -6,7 +6,7 @@ import { Curves, detail, grouped, places, POINTS, restarts, smoothed, type Axis,
 import type { Line } from "../../plot/align";
 import { once } from "../../plot/once";
 import { unitOf } from "../../plot/units";
-import type { Window } from "../../plot/moving";
+import type { Window } from "../../plot/window";
 import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
 import { Empty, Problem } from "../../parts/small";
 import { isLive } from "../../state/job";

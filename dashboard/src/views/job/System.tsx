@@ -4,7 +4,7 @@ import { percent } from "../../format";
 import { Chart } from "../../plot/Chart";
 import type { Line } from "../../plot/align";
 import type { Unit } from "../../plot/axes";
-import type { Window } from "../../plot/moving";
+import type { Window } from "../../plot/window";
 import { Empty, Problem, Section } from "../../parts/small";
 import { isLive } from "../../state/job";
 import { useAsked } from "../../state/asked";
