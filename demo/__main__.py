@@ -18,7 +18,7 @@ from pathlib import Path
 
 from trainforge.client.client import Client, NoDaemon
 from trainforge.client.sockets import connect
-from trainforged.devices.driver import driver_present
+from trainforge.driver import driver_present
 
 ROOT = Path(__file__).parents[1]
 STATE = ROOT / ".demo" / "state"

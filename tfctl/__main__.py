@@ -17,6 +17,7 @@ from typing import Any
 
 from tfctl.failures import UNSAID, Failure, described, exit_code
 from tfctl.output import OutputLost, guarded
+from tfctl.parsing import Parser
 
 COMMANDS = {
     "init": "write a project that runs as it stands",
@@ -47,13 +48,12 @@ COMMANDS = {
     "doctor": "check the installation and say what to fix",
     "completion": "print a completion script for the shell",
 }
-ALIASES = {"push": "submit", "ps": "status", "ls": "status"}
+ALIASES = {"push": "submit", "ps": "status", "ls": "status", "list": "status", "show": "status"}
 ELSEWHERE = {  # what other tools call it
     "add": "submit",
     "delete": "rm",
     "info": "status",
     "kill": "cancel",
-    "list": "status",
     "queue": "status, or submit",
     "remove": "rm",
     "restart": "retry",
@@ -61,7 +61,6 @@ ELSEWHERE = {  # what other tools call it
     "run": "submit",
     "sbatch": "submit",
     "scancel": "cancel",
-    "show": "status",
     "squeue": "status",
     "start": "submit, or daemon start",
     "stop": "cancel, or daemon stop",
@@ -140,7 +139,7 @@ def _dispatch(args: list[str]) -> int:
 def run(module: Any, name: str, args: list[str]) -> int:
     """Parse the command's arguments and do it. What stands behind `--` is a command's own (`words`)."""
     args, words = module.split(args) if hasattr(module, "split") else (args, [])
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"tfctl {name}",
         description=(module.__doc__ or "").strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -151,8 +150,7 @@ def run(module: Any, name: str, args: list[str]) -> int:
     if words:
         parsed.words = words
     if left:
-        hint = module.hint(args, left, parsed) if hasattr(module, "hint") else ""
-        parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
+        parser.unknown(left, module.hint(args, left, parsed) if hasattr(module, "hint") else "")
     result: int = module.run(parsed)
     return result
 

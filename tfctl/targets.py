@@ -14,7 +14,7 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ FLAGS = {
     "time_limit": "schedule.time_limit",
     "begin": "schedule.begin",
 }
+WAITS = ("after", "afterany", "afternotok")  # keys of `schedule` that name other jobs, and flags
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     in_place: bool
 
 
-def read_target(args: argparse.Namespace, words: Sequence[str], after: Sequence[int]) -> Target:
+def read_target(args: argparse.Namespace, words: Sequence[str], after: Mapping[str, Sequence[int]]) -> Target:
     """The target of `submit`; `words` stand behind `--`. Raises `Failure` and `SpecError`."""
     what, base = args.target, None
     files, root = list(args.file), here()
@@ -159,15 +160,20 @@ def _name_from(text: str) -> str:
 
 
 def _settings(
-    args: argparse.Namespace, command: Sequence[str], after: Sequence[int], *, keep_requirements: bool
+    args: argparse.Namespace,
+    command: Sequence[str],
+    after: Mapping[str, Sequence[int]],
+    *,
+    keep_requirements: bool,
 ) -> list[Setting]:
     out = []
     for flag, path in FLAGS.items():
         value = getattr(args, flag)
         if value is not None:
             out.append(setting(path, value, "--" + flag.replace("_", "-")))
-    if after:
-        out.append(setting("schedule.after", [str(job) for job in after], "--after"))
+    out += [
+        setting(f"schedule.{key}", list(map(str, jobs)), f"--{key}") for key, jobs in after.items() if jobs
+    ]
     if command:
         out += [setting("training.command", list(command), "--")]
         replaced = ("script", "args") if keep_requirements else ("script", "args", "requirements")

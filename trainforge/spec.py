@@ -61,7 +61,14 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0  # -100 … 100, higher first
     time_limit: float | None = None  # seconds over all attempts
     after: tuple[int, ...] = ()  # ids of jobs that must have succeeded
+    afterany: tuple[int, ...] = ()  # that must have ended, however
+    afternotok: tuple[int, ...] = ()  # that must have failed, or been cancelled
     begin: datetime.datetime | None = None  # not before this moment (UTC)
+
+    @property
+    def waits_for(self) -> tuple[int, ...]:
+        """All jobs that have to end first."""
+        return self.after + self.afterany + self.afternotok
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):

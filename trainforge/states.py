@@ -71,4 +71,4 @@ class EndReason(StrEnum):
     TIME_LIMIT = "time_limit"
     HANG = "hang"
     NAN_LOSS = "nan_loss"  # it reported a loss that is no number, and `recovery.nan_loss` is `stop`
-    DEPENDENCY = "dependency"  # a job named in schedule.after did not succeed
+    DEPENDENCY = "dependency"  # a job that it waited for ended otherwise than it was to

@@ -12,6 +12,7 @@ import pytest
 
 from tests.client.daemon import Daemon
 from tfctl.__main__ import main
+from tfctl.commands.init import TEMPLATES
 from trainforge.api import SubmitRequest
 from trainforge.client.client import Client
 
@@ -24,6 +25,7 @@ training:
 resources:
   gpu: 2
 """
+SEE_LOGS = "; tfctl logs --help says what there is"
 WHOLE = "project: {name: other}\ntraining: {command: [make]}\n"
 
 
@@ -150,11 +152,29 @@ def test_an_interpreter_that_is_not_there_is_refused(tfctl: Tfctl, project: Path
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("kill", "cancel"), ("delete", "rm"), ("run", "submit"), ("list", "status"), ("canel", "cancel"),
+    [("kill", "cancel"), ("delete", "rm"), ("run", "submit"), ("squeue", "status"), ("canel", "cancel"),
      ("stop", "cancel, or daemon stop"), ("tail", "logs -f"), ("queue", "status, or submit")],
 )  # fmt: skip
 def test_what_other_tools_call_it(tfctl: Tfctl, word: str, meant: str) -> None:
     assert tfctl.refused(word) == f"tfctl: there is no command {word!r}; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("logs 1 --tail -5", f"argument --tail: expected a whole number, 0 or more, found '-5'{SEE_LOGS}"),
+        ("logs 1 --tail 1.5", f"argument --tail: expected a whole number, 0 or more, found '1.5'{SEE_LOGS}"),
+        ("logs 1 --rank -1", f"argument --rank: expected a whole number, 0 or more, found '-1'{SEE_LOGS}"),
+        ("logs 1 --lines 5", "unknown: --lines 5; did you mean --tail?"),
+        ("submit --prioritiy 5", "unknown: --prioritiy; did you mean --priority?"),
+        ("submit --dependency=3", "unknown: --dependency=3; did you mean --after, --afterany, --afternotok?"),
+        ("submit --gres gpu:2 -- make", "unknown: --gres; did you mean --gpu?"),
+        ("why", "the following arguments are required: JOB; tfctl why --help says what there is"),
+        ("gpus --xyzzy", "unknown: --xyzzy; tfctl gpus --help says what there is"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_told_in_a_line_with_what_was_meant(tfctl: Tfctl, typed: str, said: str) -> None:
+    assert tfctl.refused(*typed.split()) == f"tfctl {typed.split()[0]}: {said}"
 
 
 def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -> None:
@@ -173,6 +193,33 @@ def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -
         "kept new/trainforge.yaml",
         "the project is ready; queue it with: tfctl submit new",
     ]
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_init_writes_what_this_machine_can_run(
+    tfctl: Tfctl, project: Path, monkeypatch: pytest.MonkeyPatch, template: str, gpu: bool
+) -> None:
+    monkeypatch.setattr("tfctl.commands.init.driver_present", lambda: gpu)
+    tfctl.said("init", "new", "--template", template)
+    files = [path.name for path in (project / "new").iterdir()]
+    assert not [name for name in files if "cpu" in name]
+    here = ("new", "--set", "training.requirements=")  # whatever is installed where the test runs
+    assert tfctl.dry(*here) == f"would submit new: train.py, gpu {1 if gpu else 0}"
+    if template == "image-classification":
+        text = (project / "new" / "trainforge.yaml").read_text()
+        assert ("MODEL: resnet50\n" in text) == gpu
+        assert ("\nscikit-learn" in (project / "new" / "requirements.txt").read_text()) == (not gpu)
+
+
+def test_init_says_why_the_job_is_a_small_one(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfctl.commands.init.driver_present", lambda: False)
+    assert main(["init", "new"]) == 0
+    assert capsys.readouterr().err.startswith("note: no GPU was found here, so the job is a small one")
+    assert main(["init", "new"]) == 0
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

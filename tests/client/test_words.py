@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from tests.client.topping import TODAY, WHY, job, training
+from tests.client.topping import TODAY, WHY, job, known, screen, training
 from tfctl.commands.metrics import _table, plots
 from tfctl.commands.status import room_for_ended
 from tfctl.commands.why import explain
@@ -16,7 +16,7 @@ from tfctl.render.figures import counted
 from tfctl.render.jobs import eta, row, terminal_table, whole
 from tfctl.render.plain import table as piped
 from tfctl.render.settings import differences
-from tfctl.render.words import one_line, plain, visible
+from tfctl.render.words import named, one_line, plain, visible
 from tfctl.targets import command_name
 from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
 from trainforge.states import JobState
@@ -232,3 +232,36 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert not any(set("\x1b\x07\x9b\n") & set(line) for line in drawn)
     failed = job(1, JobState.FAILED, why="failed", attempts=(attempt(message=f"x\n{HOSTILE}"),))
     assert not any(set("\x1b\x07\x9b") & set(line) for line in explain(failed))
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (30, "cifar100-resnet50 LR=0.1"),
+        (24, "cifar100-resnet50 LR=0.1"),
+        (20, "cifar100-res… LR=0.1"),
+        (12, "cifar10… LR…"),
+    ],
+)
+def test_of_a_name_and_what_sets_a_job_apart_the_name_is_cut_first(width: int, shown: str) -> None:
+    assert named("cifar100-resnet50", "LR=0.1", width) == shown
+
+
+def test_jobs_of_a_sweep_are_told_apart_on_a_narrow_terminal() -> None:
+    jobs = [structs.replace(job(n), name="cifar100-resnet50", label=f"LEARNING_RATE=0.{n}") for n in (1, 2)]
+    for width in (80, 120, 200):
+        *_, first, second = lines = table(width, *jobs)
+        assert max(map(len, lines)) <= width
+        assert "LEARNING_RATE=0.1 " in first
+        assert "LEARNING_RATE=0.2 " in second
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 35), (200, 50)])
+def test_the_live_view_tells_jobs_of_a_sweep_apart(width: int, height: int) -> None:
+    states = {1: JobState.RUNNING, 2: JobState.RUNNING, 3: JobState.QUEUED, 4: JobState.QUEUED}
+    jobs = [
+        structs.replace(job(n, state=state), name="cifar100-resnet50", label=f"LR=0.{n}")
+        for n, state in states.items()
+    ]
+    text = "\n".join(screen(known(*jobs), width=width, height=height))
+    assert [f" LR=0.{n} " in text for n in states] == [True] * 4

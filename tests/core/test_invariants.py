@@ -35,6 +35,7 @@ ENDS = st.sampled_from(
      {"start_error": "no room"}]
 )  # fmt: skip
 TOGETHER = st.booleans()
+DEPEND = st.sampled_from([None, "after", "afterany", "afternotok"])
 REQUESTS = st.sampled_from([m.CancelRequested, m.HoldRequested, m.ReleaseRequested, m.RemoveRequested])
 
 
@@ -70,14 +71,19 @@ class Histories(RuleBasedStateMachine):
     @rule(
         jobs=st.lists(JOBS, min_size=1, max_size=3),
         after=st.integers(0, 50),
-        depend=st.booleans(),
+        depend=DEPEND,
         begin=st.sampled_from([None, None, -10.0, 40.0]),
         together=TOGETHER,
     )
     def submit(
-        self, jobs: list[dict[str, object]], after: int, depend: bool, begin: float | None, together: bool
+        self,
+        jobs: list[dict[str, object]],
+        after: int,
+        depend: str | None,
+        begin: float | None,
+        together: bool,
     ) -> None:
-        extra: dict[str, object] = {"after": (self._job(after),)} if depend else {}
+        extra: dict[str, object] = {depend: (self._job(after),)} if depend else {}
         if begin is not None:
             extra["begin"] = datetime.datetime.fromtimestamp(self.world.now + begin, datetime.UTC)
         new = tuple(new_job(**fields, **extra) for fields in jobs)
@@ -147,11 +153,13 @@ class Histories(RuleBasedStateMachine):
         self._tell(together, asked)
 
     @precondition(lambda self: self.submitted)
-    @rule(pick=st.integers(0, 50), after=st.none() | st.integers(0, 50), priority=st.integers(-2, 2),
+    @rule(pick=st.integers(0, 50), after=st.integers(0, 50), depend=DEPEND, priority=st.integers(-2, 2),
           together=TOGETHER)  # fmt: skip
-    def a_job_is_changed(self, pick: int, after: int | None, priority: int, together: bool) -> None:
-        waits_for = (self._job(after),) if after is not None else ()
-        schedule = Schedule(priority=priority, after=waits_for)
+    def a_job_is_changed(
+        self, pick: int, after: int, depend: str | None, priority: int, together: bool
+    ) -> None:
+        waits_for = {depend: (self._job(after),)} if depend else {}
+        schedule = Schedule(priority=priority, **waits_for)
         asked = m.UpdateRequested(time=self.world.now, job=self._job(pick), key="k", schedule=schedule)
         self._tell(together, asked)
 

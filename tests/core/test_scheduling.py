@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
+
 from tests.core.world import GIB, World, device, new_job
+from trainforge.spec import Schedule
 from trainforge.states import JobState, WaitReason
 from trainforged.core import messages as m
 from trainforged.core.explain import reason, why
@@ -153,6 +156,61 @@ def test_jobs_that_wait_for_a_failed_job_fail_with_it() -> None:
     world.run(parent, exit_code=1)
     assert [world.where(j) for j in (parent, child, grandchild)] == [JobState.FAILED] * 3
     assert world.history[-1].message == f"job {child}, which it waited for, failed"
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_job_may_wait_for_an_end_or_for_a_failure(exit_code: int) -> None:
+    world = World(gpus=1)
+    parent = world.submit(max_retries=0)
+    anyhow = world.submit(afterany=(parent,))
+    cleanup = world.submit(gpu=0, afternotok=(parent,))
+    after_cleanup = world.submit(gpu=0, after=(cleanup,))
+    assert say(world, anyhow) == f"waits for job {parent} to end"
+    assert say(world, cleanup) == f"waits for job {parent} to fail"
+    world.run(parent, exit_code=exit_code)
+    assert world.where(anyhow) is JobState.STARTING
+    if exit_code:
+        assert world.where(cleanup) is JobState.STARTING
+        world.run(cleanup)
+        assert world.where(after_cleanup) is JobState.STARTING
+    else:
+        assert world.where(cleanup) is JobState.CANCELLED, "that it is not needed is no failure"
+        told = [event.message for event in world.history if event.job == cleanup]
+        assert told[-1] == f"job {parent}, whose failure it waited for, succeeded"
+        assert world.where(after_cleanup) is JobState.FAILED
+
+
+def test_a_cancelled_job_has_ended_and_not_succeeded() -> None:
+    world = World(gpus=1)
+    world.submit()
+    parent, other = world.submit(), world.submit()
+    waiting = world.submit(gpu=0, afterany=(parent,), afternotok=(other,))
+    assert say(world, waiting) == f"waits for job {parent} to end and job {other} to fail"
+    world.tell(m.CancelRequested(time=world.now, job=parent))
+    assert world.where(waiting) is JobState.QUEUED
+    world.tell(m.CancelRequested(time=world.now, job=other))
+    assert world.where(waiting) is JobState.STARTING
+
+
+def test_waits_that_go_round_or_contradict_each_other_are_refused() -> None:
+    world = World(gpus=1)
+    world.submit()
+    first = world.submit()
+    second = world.submit(afterany=(first,))
+    asked = m.UpdateRequested(time=world.now, job=first, key="k", schedule=Schedule(afternotok=(second,)))
+    assert refusal(world, asked) == ("schedule.afternotok", f"job {second} waits for job {first}")
+    both = m.Submitted(time=world.now, jobs=(new_job(after=(first,), afternotok=(first,)),))
+    assert refusal(world, both) == ("schedule.afternotok", f"job {first} cannot both succeed and fail")
+    done = world.submit(gpu=0)
+    world.run(done)
+    never = m.Submitted(time=world.now, jobs=(new_job(afternotok=(done,)),))
+    assert refusal(world, never) == ("schedule.afternotok", f"job {done} succeeded; it will never fail")
+
+
+def refusal(world: World, event: m.Event) -> tuple[str | None, str]:
+    (reply,) = world.tell(event)
+    assert isinstance(reply, m.Refused)
+    return reply.path, reply.message
 
 
 def test_a_dependency_that_cannot_come_true_is_refused() -> None:

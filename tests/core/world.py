@@ -22,7 +22,9 @@ def new_job(**fields: object) -> m.NewJob:
     """A job of one GPU by default; `gpu`, `cpu`, `memory`, `priority`, `after`, `begin`, … as in the file."""
     parts = {
         "resources": Resources(**_take(fields, "gpu", "cpu", "memory")),
-        "schedule": Schedule(**_take(fields, "priority", "time_limit", "after", "begin")),
+        "schedule": Schedule(
+            **_take(fields, "priority", "time_limit", "after", "afterany", "afternotok", "begin")
+        ),
         "recovery": Recovery(**_take(fields, "max_retries", "backoff", "hang_timeout", "grace", "nan_loss")),
     }
     whole = {"key": "k", "name": "job", "user": "alice", "script": True} | parts | fields
@@ -151,10 +153,13 @@ def check_invariants(state: State) -> None:
         if job.state.ended:
             assert state.outcomes[job.id] is job.state
         if job.state in WAITING:
-            for other in job.schedule.after:
+            for other in job.schedule.waits_for:
                 how = state.outcomes.get(other)
                 assert other in state.jobs or how is not None, f"job {job.id} waits for one that is unknown"
-                assert how in (None, JobState.SUCCEEDED), f"job {job.id} waits for one that has {how}"
+                in_vain = other in job.schedule.after and how not in (None, JobState.SUCCEEDED)
+                needless = other in job.schedule.afternotok and how is JobState.SUCCEEDED
+                assert not in_vain, f"job {job.id} waits for one that has {how}"
+                assert not needless, f"job {job.id} waits for the failure of one that succeeded"
     unended = [job.state for job in state.jobs.values() if not job.state.ended]
     assert +state.counts == Counter(unended) + Counter(state.outcomes.values())
     queued = [job for job in state.jobs.values() if job.state is JobState.QUEUED]
@@ -169,7 +174,12 @@ def check_invariants(state: State) -> None:
 
 
 def waits_for_jobs(state: State, job: m.Job) -> bool:
-    return any(state.outcomes.get(other) is not JobState.SUCCEEDED for other in job.schedule.after)
+    how = state.outcomes.get
+    return (
+        any(how(other) is not JobState.SUCCEEDED for other in job.schedule.after)
+        or any(how(other) is None for other in job.schedule.afterany)
+        or any(how(other) in (None, JobState.SUCCEEDED) for other in job.schedule.afternotok)
+    )
 
 
 def begin_and_place(job: m.Job) -> tuple[float, tuple[int, int]]:

@@ -121,6 +121,7 @@ def test_status_to_a_pipe_is_plain_and_to_a_terminal_sized_to_it(daemon: RealDae
         "PROGRESS",
         "ETA",
         "ELAPSED",
+        "SETTINGS",
     ]
     assert "a-name-that-is-quite-long-for-a-narrow-terminal" in piped[1]
     shown = on_a_terminal(daemon, "status", columns=80)
@@ -338,6 +339,58 @@ def test_a_retry_waits_for_what_it_is_told_to_and_no_more_for_what_is_over(daemo
     assert f"waits for job {third} to succeed" in daemon.tfctl("why", again).stdout
     free = daemon.tfctl("retry", after).stdout.split()[2]
     assert daemon.wait_for(int(free)).exit_code == 0
+
+
+def test_a_job_may_wait_for_an_end_or_a_failure(daemon: RealDaemon) -> None:
+    held = daemon.command("true", hold=True).id
+    waits = (("--afterany", "end"), ("--afternotok", "fail"), ("--afterok", "succeed"))
+    jobs = []
+    for flag, end in waits:
+        jobs.append(daemon.tfctl("submit", flag, str(held), "--", "true").stdout.split()[2])
+        assert f"waits for job {held} to {end}\n" in daemon.tfctl("why", jobs[-1]).stdout
+    assert f"afternotok  job {held}\n" in daemon.tfctl("status", jobs[1]).stdout
+    daemon.tfctl("cancel", str(held))
+    assert [daemon.wait_for(int(job)).state for job in jobs] == ["succeeded", "succeeded", "failed"]
+    needless = daemon.tfctl("submit", "--hold", "--afternotok", jobs[2], "--", "true").stdout.split()[2]
+    refused = daemon.tfctl("update", needless, "--set", f"schedule.afternotok=[{jobs[0]}]", check=False)
+    assert f"job {jobs[0]} succeeded; it will never fail" in refused.stderr
+    retried = daemon.tfctl("retry", jobs[2]).stdout.split()[2]
+    assert daemon.wait_for(int(retried)).state == "succeeded"
+
+
+def test_jobs_of_one_name_are_told_apart_by_what_was_set_for_them(daemon: RealDaemon) -> None:
+    sweep = ("--sweep", "LR=0.1,0.2", "--sweep", "schedule.priority=-1,0")
+    daemon.tfctl("submit", "--name", "swept", "--env", "EPOCHS=9", *sweep, "--hold", "--", "true")
+    alone = daemon.tfctl("submit", "--env", "LR=a b", "--hold", "--", "true").stdout.split()[2]
+    with daemon.client() as client:
+        swept = {job.label for job in client.jobs(name="swept").jobs}
+        assert swept == {f"LR={lr} schedule.priority={p}" for lr in ("0.1", "0.2") for p in (-1, 0)}
+        assert client.job(int(alone)).label == "LR='a b'"
+        daemon.tfctl("update", alone, "--set", "environment.env.LR=3")
+        daemon.tfctl("release", alone)
+        daemon.wait_for(int(alone))
+        assert client.job(int(alone)).label == "LR=3"
+        again = daemon.tfctl("retry", alone, "--env", "SEED=2").stdout.split()[2]
+        assert client.job(int(again)).label == "LR=3 SEED=2"
+    (line,) = (line for line in daemon.tfctl("status").stdout.splitlines() if line.split()[0] == alone)
+    assert line.endswith("  LR=3")
+
+
+def test_several_jobs_are_a_table_and_one_is_shown_whole(daemon: RealDaemon) -> None:
+    first, second = (daemon.command("true", name=name).id for name in ("one", "two"))
+    for job in (first, second):
+        daemon.wait_for(job)
+    several = daemon.tfctl("list", f"{first}-{second}").stdout.splitlines()
+    assert [line.split()[:2] for line in several] == [
+        ["JOB", "NAME"],
+        [str(first), "one"],
+        [str(second), "two"],
+    ]
+    whole = daemon.tfctl("status", "--whole", str(first), str(second)).stdout
+    assert whole.count("  files ") == 2
+    with daemon.client() as client:
+        folder = client.job(first).workdir
+    assert f"  in place    {folder}, " in daemon.tfctl("show", str(first)).stdout
 
 
 def test_following_a_job_that_waits_says_why(daemon: RealDaemon) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon.real import RealDaemon, own_path, wait_until
 from trainforge.api import GpuView
-from trainforged.devices.driver import LIBRARY
+from trainforge.driver import LIBRARY
 
 HAS_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 TRAINING = Path(__file__).parents[2] / "training"

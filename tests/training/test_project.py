@@ -14,11 +14,11 @@ from trainforge.spec import JobSpec
 
 pytestmark = pytest.mark.torch
 
-CONFIGS = ["single_gpu", "multi_gpu", "production", "demo"]
+CONFIGS = ["single_gpu", "multi_gpu", "production", "demo", "resnet50"]
 
 
-def job(project: Path, *configs: str) -> JobSpec:
-    files = [project / "trainforge.yaml", *(project / "configs" / f"{name}.yaml" for name in configs)]
+def job(project: Path, *configs: str, base: str = "trainforge.yaml") -> JobSpec:
+    files = [project / base, *(project / "configs" / f"{name}.yaml" for name in configs)]
     return checks.check(layers.load(files), now=datetime.datetime.now(datetime.UTC))
 
 
@@ -29,11 +29,12 @@ def test_there_is_a_config_for_every_file_named_here(project: Path) -> None:
 @pytest.mark.parametrize(
     "configs", [[], *([name] for name in CONFIGS)], ids=lambda names: names[0] if names else "base"
 )
-def test_a_job_file_asks_for_what_the_script_takes(project: Path, configs: list[str]) -> None:
-    spec = job(project, *configs)
+@pytest.mark.parametrize("base", ["trainforge.yaml", "trainforge-cpu.yaml"])
+def test_a_job_file_asks_for_what_the_script_takes(project: Path, configs: list[str], base: str) -> None:
+    spec = job(project, *configs, base=base)
     env = spec.environment.env
     assert {name.lower() for name in env} <= {name for name, _ in knobs()}
-    settings = Settings.read(env, ranks=spec.resources.gpu_range[1])
+    settings = Settings.read(env, ranks=max(1, spec.resources.gpu_range[1]))
     assert settings.share <= 128
     assert (project / str(spec.training.script)).exists()
     assert (project / str(spec.training.requirements)).exists()
@@ -46,6 +47,25 @@ def test_a_job_file_asks_for_what_the_script_takes(project: Path, configs: list[
 def test_a_config_asks_for_its_resources(project: Path, name: str, gpu: int, cpu: int, memory: int) -> None:
     resources = job(project, name).resources
     assert (resources.gpu, resources.cpu, resources.memory) == (gpu, cpu, memory * 2**30)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "demo"])
+def test_a_config_means_the_same_where_the_project_was_made_without_a_gpu(project: Path, name: str) -> None:
+    ranks = max(1, job(project, name).resources.gpu_range[1])
+    small, large = (
+        Settings.read(job(project, name, base=base).environment.env, ranks=ranks)
+        for base in ("trainforge-cpu.yaml", "trainforge.yaml")
+    )
+    assert (small.model, small.dataset, small.share, small.epochs, small.learning_rate) == (
+        large.model, large.dataset, large.share, large.epochs, large.learning_rate,
+    )  # fmt: skip
+
+
+def test_where_there_is_no_gpu_the_project_is_a_small_one(project: Path) -> None:
+    spec = job(project, base="trainforge-cpu.yaml")
+    settings = Settings.read(spec.environment.env, ranks=1)
+    assert (spec.resources.gpu, settings.model, settings.dataset) == (0, "resnet20", "digits")
+    assert "scikit-learn" in (project / "requirements-cpu.txt").read_text()
 
 
 def test_the_showcase_is_resnet_50(project: Path) -> None:

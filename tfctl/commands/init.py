@@ -1,4 +1,7 @@
-"""Write a project that runs as it stands. Over an existing one: its name, and what is missing."""
+"""Write a project that runs as it stands. Over an existing one: its name, and what is missing.
+
+On a machine without a GPU its job is a small one, which the CPU trains in a minute or two.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import re
 import shutil
 import site
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +19,15 @@ import tfctl
 from tfctl.failures import Failure
 from tfctl.output import of_what_is_done
 from tfctl.targets import here
+from trainforge.driver import driver_present
 
 TEMPLATES = ("image-classification", "blank")
+FOR_THE_CPU = "-cpu"  # NAME-cpu.EXT of a template is NAME.EXT of a project that is made where there is no GPU
+ON_THE_CPU = {
+    "image-classification": "no GPU was found here, so the job is a small one, which trains on the CPU in a "
+    "minute or two; the large one: tfctl submit . -f configs/resnet50.yaml",
+    "blank": "no GPU was found here, so the job asks for none (resources.gpu)",
+}
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "checkpoints")  # of trying it out in a checkout
 
 
@@ -36,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     existed = (folder / "trainforge.yaml").exists() and not args.force
     job_file = folder / "trainforge.yaml"
-    files = list(_write(template(args.template), folder, args.force))
+    gpu = driver_present()
+    files = list(_write(template(args.template), folder, args.force, gpu))
     if not existed or args.name:
         _set_name(job_file, name)
     where = "" if args.folder in ("", ".") else f" {args.folder}"
@@ -46,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
             renamed = ", but for project.name" if path == job_file and existed and args.name else ""
             print(f"wrote {path}" if is_new else f"kept {path}{renamed}")
         print(f"{what} is ready; queue it with: tfctl submit{where}")
+        if not gpu and not existed:
+            print(f"note: {ON_THE_CPU[args.template]}", file=sys.stderr)
     return 0
 
 
@@ -64,7 +78,7 @@ def template(name: str) -> Path:
     raise Failure(f"the template {name} is not part of this installation ({data})", 1)
 
 
-def _write(source: Path, target: Path, force: bool) -> Iterator[tuple[Path, bool]]:
+def _write(source: Path, target: Path, force: bool, gpu: bool) -> Iterator[tuple[Path, bool]]:
     """Copy what is missing (with `force`: everything); yields each file, and whether it was written."""
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(set(folders) - LEFT_OUT(folder, folders))
@@ -72,7 +86,11 @@ def _write(source: Path, target: Path, force: bool) -> Iterator[tuple[Path, bool
             folders[:], files = [], [file for file in files if file == "README.md"]
         for file in sorted(set(files) - LEFT_OUT(folder, files)):
             path = Path(folder, file)
+            if path.stem.endswith(FOR_THE_CPU):
+                continue
             goal = target / path.relative_to(source)
+            other = path.with_stem(path.stem + FOR_THE_CPU)
+            path = path if gpu or not other.exists() else other
             write = force or not goal.exists()
             if write:
                 goal.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from tfctl.failures import Failure
 from tfctl.output import write_bytes
+from tfctl.parsing import whole
 from tfctl.render.words import one_line
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
@@ -21,9 +22,9 @@ ALL = "without --tail all that was kept is given"
 def arguments(parser: argparse.ArgumentParser) -> None:
     job_argument(parser, many=False)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
-    parser.add_argument("--rank", type=int, metavar="N", help="of this rank alone")
+    parser.add_argument("--rank", type=whole(0), metavar="N", help="of this rank alone")
     parser.add_argument("--attempt", metavar="N", default="latest", help="of this attempt, or all")
-    parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
+    parser.add_argument("--tail", type=whole(0), metavar="N", help="only the last N lines")
 
 
 def run(args: argparse.Namespace) -> int:

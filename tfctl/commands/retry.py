@@ -18,7 +18,7 @@ from tfctl.session import with_daemon
 from tfctl.targets import Target
 from trainforge.api import Git, JobView, RetryRequest
 from trainforge.client.client import ApiError, Client
-from trainforge.jobfile.layers import load
+from trainforge.jobfile.layers import load, varied
 from trainforge.jobfile.tree import to_plain
 
 
@@ -64,6 +64,8 @@ def _retry(client: Client, number: int, args: argparse.Namespace) -> JobView:
     old = client.job(number)
     spec = _changed_spec(old, args)
     request = RetryRequest(request_id=uuid.uuid4().hex, spec=spec, checkpoint=args.checkpoint)
+    if spec is not None:
+        request = msgspec.structs.replace(request, varied=varied([], args.set, args.env))
     if args.code == "current":
         request = _with_current_code(client, old, request)
     return client.retry(old.id, request)

@@ -1,4 +1,7 @@
-"""A table of jobs: what runs, what waits and why, what ended lately. With a JOB: that job whole."""
+"""A table of jobs: what runs, what waits and why, what ended lately. With a JOB: that job whole.
+
+Several JOBs (20-23, or a name that several have) are a table again; --whole shows each of them whole.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ WAITING = (JobState.BACKOFF, JobState.HELD)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     job_argument(parser, optional=True)
+    parser.add_argument("--whole", action="store_true", help="of several jobs, each whole")
     parser.add_argument("--all", action="store_true", help="also what ended long ago")
     parser.add_argument("--mine", action="store_true", help="only your jobs")
     parser.add_argument("--state", metavar="S", action="append", help="only jobs in this state")
@@ -47,18 +51,31 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(client: Client, args: argparse.Namespace) -> int:
     if args.jobs:
-        return _show_whole([client.job(job) for job in select(client, args.jobs)], args.json)
+        named = [client.job(job) for job in select(client, args.jobs)]
+        return _show_whole(named, args.json) if len(named) == 1 or args.whole or args.json else _list(named)
     jobs = _jobs(client, args)
     if problem := client.status().storage_problem:
         print(f"tfctl: {problem}", file=sys.stderr)
     if args.json:
         print_json({"jobs": jobs})
-    elif not to_terminal():
-        print(table(rows.HEADING, [rows.row(job) for job in jobs], right=rows.RIGHT))
-    elif jobs:
+        return 0
+    if not jobs and to_terminal():
+        print(_none_of(args))
+        return 0
+    return _list(jobs)
+
+
+def _none_of(args: argparse.Namespace) -> str:
+    if args.state:
+        return f"no job is {' or '.join(word for part in args.state for word in part.split(','))}"
+    return "no jobs; tfctl submit queues one, tfctl init writes a project to begin with"
+
+
+def _list(jobs: Sequence[JobView]) -> int:
+    if to_terminal():
         _print_table(jobs)
     else:
-        print("no jobs; tfctl submit queues one")
+        print(table(rows.HEADING, [rows.row(job) for job in jobs], right=rows.RIGHT))
     return 0
 
 

@@ -14,7 +14,7 @@ import argparse
 import datetime
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfctl import projects
@@ -22,13 +22,19 @@ from tfctl.failures import Failure
 from tfctl.output import of_what_is_done, print_json
 from tfctl.selection import select, select_one
 from tfctl.session import with_daemon
-from tfctl.targets import Target, here, read_target, spoken
+from tfctl.targets import WAITS, Target, here, read_target, spoken
 from trainforge.api import JobRequest, JobView, ShellState, SubmitRequest, SweepJob, SweepRequest
 from trainforge.client.client import Client
 from trainforge.jobfile.checks import check_all
-from trainforge.jobfile.layers import Point, grid
+from trainforge.jobfile.layers import Point, grid, varied
 from trainforge.jobfile.patches import difference
 from trainforge.spec import JobSpec
+
+AFTER = {
+    "--after --afterok": "these have succeeded",
+    "--afterany": "these have ended, however",
+    "--afternotok": "these have failed or were cancelled",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--sweep", action="append", default=[], metavar="K=V1,V2", help="one job for each value; the grid")
     add("--priority", metavar="N", help="-100 … 100, higher first")
     add("--time-limit", metavar="D", help="over all attempts: 90s, 30m, 12h, 2d")
-    add("--after", action="append", default=[], metavar="JOB", help="start when these have succeeded: 9,10")
+    for flag, when in AFTER.items():
+        add(*flag.split(), action="append", default=[], metavar="JOB", help=f"start when {when}: 9,10")
     add("--begin", metavar="T", help='not before: "22:00", now+2h, ISO 8601')
     add("--hold", action="store_true", help="queue it held")
     add("--resume-from", metavar="JOB", help="start from this job's newest checkpoint")
@@ -94,8 +101,8 @@ def _without(args: list[str], left: list[str]) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.dry_run and not args.after and args.resume_from is None:
-        return _dry_run(args, ())
+    if args.dry_run and not any(getattr(args, key) for key in WAITS) and args.resume_from is None:
+        return _dry_run(args, {})
     jobs, points = with_daemon(args, lambda client: _submit(client, args), submitting=True)
     if not jobs:
         return 0
@@ -113,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ...], tuple[Point, ...]]:
-    after = select(client, [word for words in args.after for word in words.split(",")])
+    named = {key: [word for words in getattr(args, key) for word in words.split(",")] for key in WAITS}
+    after = {key: select(client, words) for key, words in named.items()}
     resume = select_one(client, args.resume_from) if args.resume_from is not None else None
     if args.dry_run:
         _dry_run(args, after)
@@ -132,6 +140,7 @@ def _submit(client: Client, args: argparse.Namespace) -> tuple[tuple[JobView, ..
         git=frozen.git if frozen is not None else None,
         hold=args.hold,
         resume_from=resume,
+        varied=varied(args.sweep, args.set, args.env),
     )
     jobs = client.submit_sweep(_sweep(request, others)) if others else (client.submit(request),)
     projects.say_about(target, specs[0], frozen)
@@ -146,7 +155,7 @@ def _sweep(first: SubmitRequest, others: Sequence[dict[str, Any]]) -> SweepReque
 
 
 def _read(
-    args: argparse.Namespace, after: Sequence[int]
+    args: argparse.Namespace, after: Mapping[str, Sequence[int]]
 ) -> tuple[Target, tuple[Point, ...], tuple[JobSpec, ...]]:
     target = read_target(args, args.words, after)
     points = grid(target.tree, args.sweep)
@@ -157,7 +166,7 @@ def _read(
     return target, points, specs
 
 
-def _dry_run(args: argparse.Namespace, after: Sequence[int]) -> int:
+def _dry_run(args: argparse.Namespace, after: Mapping[str, Sequence[int]]) -> int:
     target, points, specs = _read(args, after)
     frozen = None if target.in_place else projects.freeze(target, specs[0])
     projects.say_about(target, specs[0], frozen)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from tfctl.render.figures import clock, duration, metric, size
 from tfctl.render.settings import environment
-from tfctl.render.words import one_line, reason, visible
+from tfctl.render.words import named, one_line, reason, visible
 from trainforge.api import AttemptView, JobView, Progress
 from trainforge.states import JobState
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADING = ("JOB", "NAME", "USER", "STATE", "REASON", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED")
+HEADING = ("JOB", "NAME", "USER", "STATE", "REASON", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED", "SETTINGS")
 RIGHT = (0, 6, 8, 9)
 STYLES = {
     JobState.RUNNING: "green",
@@ -31,6 +31,7 @@ STYLES = {
 }
 MOST_METRICS = 3
 NAME, SHORT_NAME = 24, 16  # cells
+LABELLED, SHORT_LABELLED = 40, 26  # cells of a name with what sets a job apart
 WIDE = 100  # columns of a terminal; on a narrower one some are left out
 TELLING = ("loss", "val_accuracy", "accuracy")  # shown first where a job reports them
 
@@ -49,6 +50,7 @@ def row(job: JobView) -> tuple[str, ...]:
         position(progress) or "-",
         duration(eta(job)),
         duration(job.elapsed) if job.attempt else "-",
+        job.label or "-",
     )
 
 
@@ -100,7 +102,7 @@ def terminal_table(jobs: Sequence[JobView], width: int) -> Table:
     wide = width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=True, show_edge=False)
     table.add_column("JOB", justify="right", no_wrap=True)
-    table.add_column("NAME", no_wrap=True, max_width=NAME if wide else SHORT_NAME, overflow="ellipsis")
+    table.add_column("NAME", no_wrap=True)
     table.add_column("STATE", no_wrap=True)
     table.add_column("GPU", no_wrap=True)
     if wide:
@@ -108,13 +110,27 @@ def terminal_table(jobs: Sequence[JobView], width: int) -> Table:
         table.add_column("ETA", justify="right", no_wrap=True)
         table.add_column("ELAPSED", justify="right", no_wrap=True)
     table.add_column("NOW", no_wrap=True, overflow="ellipsis", ratio=1)
-    every = [tuple(map(visible, row(job))) for job in jobs]
-    room = _left(every, width, (0, 3, 5, 7, 8, 9) if wide else (0, 3, 5), NAME if wide else SHORT_NAME)
+    cut = _widest_name(jobs, wide)
+    every = [_shown(job, cut) for job in jobs]
+    room = _left(every, width, (0, 3, 5, 7, 8, 9) if wide else (0, 3, 5), cut)
     for job, cells in zip(jobs, every, strict=True):
         shown = [Text(cells[0]), Text(cells[1]), Text(job.state, STYLES[job.state]), Text(cells[5])]
         shown += map(Text, cells[7:10]) if wide else ()
         table.add_row(*shown, Text(visible(now(job, room, brief=wide))))
     return table
+
+
+def _widest_name(jobs: Sequence[JobView], wide: bool) -> int:
+    if any(job.label for job in jobs):
+        return LABELLED if wide else SHORT_LABELLED
+    return NAME if wide else SHORT_NAME
+
+
+def _shown(job: JobView, cut: int) -> tuple[str, ...]:
+    """The row of a pipe, but for the name: cut, and with the job's label."""
+    cells = [visible(cell) for cell in row(job)]
+    cells[1] = named(cells[1], visible(job.label), cut)
+    return tuple(cells)
 
 
 def _left(rows: Sequence[Sequence[str]], width: int, columns: Sequence[int], name: int) -> int:
@@ -156,6 +172,8 @@ def whole(job: JobView) -> list[tuple[str, str]]:
     out += _running(job.spec or {})
     if job.root is not None:
         out.append(("project", job.root))
+    if job.workdir is not None:
+        out.append(("in place", f"{job.workdir}, which it shares with you"))
     out.append(("asked for", _asked(job)))
     if job.gpu_indices and (job.state.live or job.state.ended):
         numbers = ", ".join(f"#{index}" for index in job.gpu_indices)
@@ -182,10 +200,11 @@ def whole(job: JobView) -> list[tuple[str, str]]:
 
 def _running(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What it runs, and after which jobs."""
-    training, after = spec.get("training") or {}, (spec.get("schedule") or {}).get("after") or ()
+    training, schedule = spec.get("training") or {}, spec.get("schedule") or {}
     words = training.get("command") or [training.get("script"), *(training.get("args") or ())]
     out = [("runs", one_line(shlex.join(map(str, words))))] if words[0] else []
-    return out + ([("after", ", ".join(f"job {job}" for job in after))] if after else [])
+    waits = ((key, schedule.get(key) or ()) for key in ("after", "afterany", "afternotok"))
+    return out + [(key, ", ".join(f"job {job}" for job in jobs)) for key, jobs in waits if jobs]
 
 
 def _asked(job: JobView) -> str:

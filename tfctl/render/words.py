@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+LEAST_NAME = 8  # cells that a name keeps beside a long label
 LONGEST = 200  # characters of a sentence in a list
 LEADS = ("waits for ", "waits: ", "waits ", "is ")
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")  # of ECMA-48
@@ -40,3 +41,16 @@ def reason(why: str, width: int) -> str:
         return why
     *_, end = (0, *(match.start() for match in BREAK.finditer(why) if match.start() <= width - 2))
     return f"{why[:end]} …" if end > width // 3 else one_line(why, max(1, width))
+
+
+def named(name: str, label: str, width: int) -> str:
+    """A job's name with what sets it apart from others of that name, in so many cells: of both, the name
+    is the first to be cut, since the label tells such jobs from each other."""
+    whole = f"{name} {label}".rstrip()
+    if not label or len(whole) <= width:
+        return whole if len(whole) <= width else whole[: width - 1] + "…"
+    left = width - len(label) - 1
+    if left < len(name):
+        name = name[: max(min(LEAST_NAME, len(name)), left) - 1] + "…"
+    text = f"{name} {label}"
+    return text if len(text) <= width else text[: width - 1] + "…"

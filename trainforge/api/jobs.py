@@ -127,9 +127,11 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     elapsed: float  # seconds in attempts so far
     time_limit: float | None = None
     waste: Waste | None = None
+    label: str = ""  # what sets it apart from others of its name: "LEARNING_RATE=0.1 SEED=2"
     description: str = ""
     base_image: str | None = None
     root: str | None = None  # the folder that a frozen project was taken from; of one job only
+    workdir: str | None = None  # of a job that runs in place: where; of one job only
     attempts: tuple[AttemptView, ...] | None = None
     spec: dict[str, Any] | None = None
 

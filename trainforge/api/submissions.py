@@ -46,6 +46,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     git: Git | None = None
     hold: bool = False
     resume_from: int | None = None  # id of the job whose newest checkpoint is the start
+    # key paths of the settings that set it apart from others of its name: `JobView.label`
+    varied: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
 
 
 class SubmitRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,3 +89,4 @@ class RetryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     files: tuple[FileEntry, ...] | None = None
     shell: ShellState | None = None
     git: Git | None = None
+    varied: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()  # beside the old one's

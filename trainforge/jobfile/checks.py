@@ -75,6 +75,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "priority": Key(one(whole(-100, 100))),
         "time_limit": Key(one(readers.some_time)),
         "after": Key(readers.jobs, "many"),
+        "afterany": Key(readers.jobs, "many"),
+        "afternotok": Key(readers.jobs, "many"),
         "begin": Key(readers.begin),
     },
     "recovery": {

@@ -47,9 +47,11 @@ __all__ = [
     "parse_set",
     "setting",
     "updated",
+    "varied",
 ]
 
 MOST_POINTS = 10_000  # jobs in one grid
+MOST_VARIED = 32  # as many as the API takes
 
 _T = TypeVar("_T")
 
@@ -133,6 +135,17 @@ def grid(tree: Tree, sweeps: Sequence[str]) -> tuple[Point, ...]:
 def _point(tree: Tree, chosen: Sequence[Setting]) -> Point:
     values = tuple((_swept_name(each.keys), _as_text(each.value)) for each in chosen)
     return Point(values=values, tree=_laid(tree, chosen))
+
+
+def varied(sweeps: Sequence[str], sets: Sequence[str], envs: Sequence[str]) -> tuple[str, ...]:
+    """Key paths of what sets a job apart from others of its project: what is swept, else what was set for it
+    alone. All texts are ones that `grid` and `load` have taken."""
+    if sweeps:
+        keys = [axis[0].keys for axis in map(_axis, sweeps)]
+    else:
+        keys = [each.keys for each in (*map(parse_set, sets), *map(parse_env, envs))]
+    whole = [("environment", *path) if path[0] == "env" else path for path in keys]
+    return tuple(dict.fromkeys(map(".".join, whole)))[:MOST_VARIED]
 
 
 def _axis(text: str) -> list[Setting]:

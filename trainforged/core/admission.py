@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainforge.spec import Resources, Schedule
-from trainforge.states import JobState
+from trainforged.core import dependencies
 from trainforged.core import messages as m
 from trainforged.core.state import Draft
 
@@ -37,18 +37,28 @@ def _over(path: str, expected: str, found: object, has: str) -> m.Refused:
 
 
 def _bad_dependency(draft: Draft, schedule: Schedule, already: m.Job | None) -> m.Refused | None:
-    for other in schedule.after:
-        problem = None
-        outcome = draft.outcome(other)
-        if not draft.known(other):
-            problem = f"there is no job {other}"
-        elif outcome is not None and outcome is not JobState.SUCCEEDED:
-            problem = f"job {other} {outcome}; it will never succeed"
-        elif already is not None and _leads_to(draft, other, already.id):
-            problem = f"job {other} waits for job {already.id}"
-        if problem is not None:
-            return m.Refused(code="invalid_spec", path="schedule.after", message=problem)
-    return None
+    for key in ("after", "afterany", "afternotok"):
+        for other in getattr(schedule, key):
+            problem = None
+            if not draft.known(other):
+                problem = f"there is no job {other}"
+            elif already is not None and _leads_to(draft, other, already.id):
+                problem = f"job {other} waits for job {already.id}"
+            elif key == "afternotok" and other in schedule.after:
+                problem = f"job {other} cannot both succeed and fail"
+            if problem is not None:
+                return m.Refused(code="invalid_spec", path=f"schedule.{key}", message=problem)
+    return _in_vain(draft, schedule)
+
+
+def _in_vain(draft: Draft, schedule: Schedule) -> m.Refused | None:
+    found = dependencies.in_vain(schedule, draft.outcome)
+    if found is None:
+        return None
+    key, other, ended = found
+    never = "fail" if key == "afternotok" else "succeed"
+    message = f"job {other} {dependencies.how(ended)}; it will never {never}"
+    return m.Refused(code="invalid_spec", path=f"schedule.{key}", message=message)
 
 
 def _leads_to(draft: Draft, start: int, target: int) -> bool:
@@ -62,5 +72,5 @@ def _leads_to(draft: Draft, start: int, target: int) -> bool:
         job = draft.job(job_id)
         if job is not None and job_id not in seen:
             seen.add(job_id)
-            todo += job.schedule.after
+            todo += job.schedule.waits_for
     return False

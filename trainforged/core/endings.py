@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trainforge.states import EndReason, JobState
+from trainforged.core import dependencies
 from trainforged.core import messages as m
 from trainforged.core.lifecycle import Trigger, move
 from trainforged.core.state import Draft
@@ -46,22 +47,23 @@ def end(
     draft.reschedule = True
 
 
-def fail_dependents(draft: Draft, time: float) -> None:
-    """End the jobs that wait for one which has ended and did not succeed. Once all events of a batch are
-    in: whoever waits may have come, or begun to wait, in the same batch before or after the other's end."""
+def end_dependents(draft: Draft, time: float) -> None:
+    """End the jobs that wait in vain: for one which has ended, and not as it was to. Once all events of a
+    batch are in: whoever waits may have come, or begun to, in the same batch before or after that end."""
     waiting = sorted(draft.touched_or_waiting())
     for job_id in waiting:  # which grows as we go: who waited for those waits in vain too
         job = draft.job(job_id)
         if job is None or job.state not in _WAITING:
             continue
-        for other in job.schedule.after:
-            how = draft.outcome(other)
-            if how is not None and how is not JobState.SUCCEEDED:
-                words = "was cancelled" if how is JobState.CANCELLED else str(how)
-                message = f"job {other}, which it waited for, {words}"
-                end(draft, job, time, Trigger.FAIL, EndReason.DEPENDENCY, message)
-                waiting += sorted(draft.waiting_for(job_id))
-                break
+        found = dependencies.in_vain(job.schedule, draft.outcome)
+        if found is not None:
+            key, other, ended = found
+            needless = key == "afternotok"  # it was to run if the other failed: that it did not is no failure
+            what = "whose failure it waited for" if needless else "which it waited for"
+            message = f"job {other}, {what}, {dependencies.how(ended)}"
+            trigger = Trigger.CANCEL if needless else Trigger.FAIL
+            end(draft, job, time, trigger, EndReason.DEPENDENCY, message)
+            waiting += sorted(draft.waiting_for(job_id))
 
 
 _WAITING = frozenset({JobState.QUEUED, JobState.HELD, JobState.BACKOFF})

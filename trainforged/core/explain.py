@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from trainforge.states import JobState, WaitReason
+from trainforge.states import EndReason, JobState, WaitReason
+from trainforged.core import dependencies, scheduler
 from trainforged.core import messages as m
-from trainforged.core import scheduler
 from trainforged.core.state import State
 from trainforged.core.turns import no_room, unmet
 
+ENDS = {"after": "succeed", "afterany": "end", "afternotok": "fail"}
 TimeLeft = Callable[[int], float | None]
 """Seconds that a running job still needs, as far as that can be told."""
 
@@ -61,7 +62,8 @@ def why(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
         case JobState.SUCCEEDED:
             return "succeeded"
         case JobState.CANCELLED:
-            return "was cancelled"
+            in_vain = job.reason == EndReason.DEPENDENCY and job.evidence
+            return f"was cancelled: {job.evidence}" if in_vain else "was cancelled"
         case JobState.FAILED:
             cause = (job.reason or "unknown").replace("_", " ")
             return f"failed ({cause}): {job.evidence or 'no evidence was kept'}"
@@ -77,7 +79,7 @@ def _wanted(job: m.Job) -> str:
 def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
     match wait_reason(state, job, now):
         case WaitReason.WAITING_FOR_JOBS:
-            return f"waits for {_jobs(state, job)} to succeed"
+            return f"waits for {_jobs(state, job)}"
         case WaitReason.BEGIN_TIME:
             begin = job.schedule.begin
             assert begin is not None, "only a job with a begin time waits for it"
@@ -96,9 +98,13 @@ def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
 
 
 def _jobs(state: State, job: m.Job) -> str:
-    pending = [i for i in job.schedule.after if state.outcomes.get(i) is not JobState.SUCCEEDED]
-    words = "job" if len(pending) == 1 else "jobs"
-    return f"{words} {', '.join(map(str, pending))}"
+    pending: dict[str, list[int]] = {}
+    for key, other in dependencies.unmet(job.schedule, state.outcomes.get):
+        pending.setdefault(key, []).append(other)
+    return " and ".join(
+        f"job{'s' if len(jobs) > 1 else ''} {', '.join(map(str, jobs))} to {ENDS[key]}"
+        for key, jobs in pending.items()
+    )
 
 
 def _why_short(state: State, job: m.Job, short: WaitReason, left: TimeLeft) -> str:

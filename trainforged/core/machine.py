@@ -16,7 +16,7 @@ import msgspec
 from trainforge.states import JobState
 from trainforged.core import attempts, gpus, requests, turns
 from trainforged.core import messages as m
-from trainforged.core.endings import fail_dependents
+from trainforged.core.endings import end_dependents
 from trainforged.core.leases import release, start
 from trainforged.core.lifecycle import IllegalMove
 from trainforged.core.state import Draft, State
@@ -35,7 +35,7 @@ def decide(state: State, events: Sequence[m.Event]) -> Decision:
     draft = Draft(state)
     replies = tuple(_handle(draft, event) for event in events)
     if events:
-        fail_dependents(draft, max(event.time for event in events))
+        end_dependents(draft, max(event.time for event in events))
     if draft.reschedule and events:
         turns.schedule(draft, max(event.time for event in events))
     return Decision(changes=draft.changes(), effects=tuple(draft.effects), replies=replies)

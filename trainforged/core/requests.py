@@ -33,6 +33,7 @@ def _add(draft: Draft, time: float, new: m.NewJob) -> int:
         state=state,
         submitted_at=time,
         script=new.script,
+        label=new.label,
         resources=new.resources,
         schedule=new.schedule,
         recovery=new.recovery,
@@ -99,8 +100,16 @@ def update_requested(draft: Draft, event: m.UpdateRequested) -> m.Reply:
     problem = refusal(draft, resources, schedule, already=job)
     if problem is not None:
         return problem
-    recovery = event.recovery or job.recovery
-    draft.put(replace(job, resources=resources, schedule=schedule, recovery=recovery, passed_since=None))
+    draft.put(
+        replace(
+            job,
+            label=job.label if event.label is None else event.label,
+            resources=resources,
+            schedule=schedule,
+            recovery=event.recovery or job.recovery,
+            passed_since=None,
+        )
+    )
     draft.resubmit(job.id, event.key)
     draft.note(event.time, "job_updated", "its settings were changed", job.id)
     draft.reschedule = True

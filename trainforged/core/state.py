@@ -17,6 +17,7 @@ import msgspec
 
 from trainforge.spec import Resources
 from trainforge.states import JobState
+from trainforged.core import dependencies
 from trainforged.core import messages as m
 
 Place = tuple[int, int]  # (-priority, id): the order of the queue
@@ -136,23 +137,23 @@ class State:
                 del self.shapes[job.resources]
 
     def _waits_for_jobs(self, job: m.Job) -> bool:
-        return any(self.outcomes.get(other) is not JobState.SUCCEEDED for other in job.schedule.after)
+        return dependencies.waits(job.schedule, self.outcomes.get)
 
     def _index(self, old: m.Job | None, job: m.Job) -> None:
         if is_timed(job):
             self.timed.add(job.id)
         else:
             self.timed.discard(job.id)
-        if old is not None and old.schedule.after != job.schedule.after:
+        if old is not None and old.schedule.waits_for != job.schedule.waits_for:
             self._unlink(old)
         if not job.state.ended:
-            for other in job.schedule.after:
+            for other in job.schedule.waits_for:
                 self.dependents.setdefault(other, set()).add(job.id)
         else:
             self._unlink(job)
 
     def _unlink(self, job: m.Job) -> None:
-        for other in job.schedule.after:
+        for other in job.schedule.waits_for:
             waiting = self.dependents.get(other, set())
             waiting.discard(job.id)
             if not waiting:
@@ -243,7 +244,7 @@ class Draft:
         """Jobs that have not ended and are to start after this one."""
         named = self.base.dependents.get(job_id, set()) | self._after.get(job_id, set())
         jobs = (self.job(other) for other in named)
-        return {j.id for j in jobs if j is not None and not j.state.ended and job_id in j.schedule.after}
+        return {j.id for j in jobs if j is not None and not j.state.ended and job_id in j.schedule.waits_for}
 
     def touched_or_waiting(self) -> set[int]:
         """Jobs that this draft puts somewhere, with those that wait for one that ends in it."""
@@ -296,7 +297,7 @@ class Draft:
         freed = {
             other
             for job in self.jobs.values()
-            if job.state is JobState.SUCCEEDED
+            if job.state.ended
             for other in base.dependents.get(job.id, ())
         }
         freed.update(where[1] for _, where in base.sleeping[:due])
@@ -314,7 +315,7 @@ class Draft:
 
     def put(self, job: m.Job) -> None:
         self.jobs[job.id] = job
-        for other in job.schedule.after:
+        for other in job.schedule.waits_for:
             self._after.setdefault(other, set()).add(job.id)
 
     def add(self, job: m.Job, key: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from trainforge.states import EndReason, JobState, WaitReason
+from trainforged.core import dependencies, scheduler
 from trainforged.core import messages as m
-from trainforged.core import scheduler
 from trainforged.core.endings import stop
 from trainforged.core.leases import attempt_record, start
 from trainforged.core.lifecycle import Trigger, move
@@ -98,18 +98,14 @@ def moments(job: m.Job, patience: float) -> list[float]:
 
 def unmet(draft: Draft | State, job: m.Job, now: float) -> WaitReason | None:
     """What keeps a queued job from being started whatever is free; None if nothing does."""
-    if job.schedule.after and _waits_for_jobs(draft, job):
+    outcome = draft.outcome if isinstance(draft, Draft) else draft.outcomes.get
+    if dependencies.waits(job.schedule, outcome):
         return WaitReason.WAITING_FOR_JOBS
     if job.schedule.begin is not None and job.schedule.begin.timestamp() > now:
         return WaitReason.BEGIN_TIME
     if (draft.lease(job.id) if isinstance(draft, Draft) else draft.leases.get(job.id)) is not None:
         return WaitReason.RELEASING
     return None
-
-
-def _waits_for_jobs(state: Draft | State, job: m.Job) -> bool:
-    outcome = state.outcome if isinstance(state, Draft) else state.outcomes.get
-    return any(outcome(other) is not JobState.SUCCEEDED for other in job.schedule.after)
 
 
 def schedule(draft: Draft, now: float) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from trainforged.devices.driver import driver_present
+from trainforge.driver import driver_present
 from trainforged.devices.inventory import SILENT, Sample
 from trainforged.devices.reader import Reader, ReaderFailed
 from trainforged.devices.wire import End, Line, Order

@@ -19,7 +19,7 @@ import pytest
 
 from tests.shell.nvml_standin import LIBRARY, Standin, gpu
 from trainforge.api import GpuProcess
-from trainforged.devices.driver import driver_present
+from trainforge.driver import driver_present
 from trainforged.devices.inventory import Sample
 from trainforged.devices.nvml import Limits, NvmlInventory
 

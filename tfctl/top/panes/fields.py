@@ -9,7 +9,7 @@ from tfctl.render.figures import duration, size
 from tfctl.render.jobs import eta
 from tfctl.top.figures import first_of, numbers, where
 from tfctl.top.known import Known
-from tfctl.top.panes.listing import digits, users
+from tfctl.top.panes.listing import digits, longest_name, users
 from tfctl.top.spans import Column, clean, total
 from trainforge.api import JobView
 
@@ -121,8 +121,7 @@ def fields_for(jobs: Sequence[JobView], width: int) -> Fields:
             break
         fields = wider
     spare = max(0, width - fields.width)
-    longest = max((len(job.name) for job in jobs), default=0)
-    name = max(0, min(spare, min(longest, LONGEST_NAME) - SHORTEST_NAME))
+    name = max(0, min(spare, min(longest_name(jobs), LONGEST_NAME) - SHORTEST_NAME))
     bar = min(spare - name, LONGEST_BAR - SHORTEST_BAR)
     return fields._replace(name=fields.name + name, bar=fields.bar + bar)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfctl.top.spans import STRONG, Span
+from tfctl.render.words import named
+from tfctl.top.spans import STRONG, Span, clean
 from trainforge.api import JobView
 
 MARK = "▸"
@@ -21,8 +22,15 @@ def mark(job: JobView, selected: JobView | None) -> Span:
     return Span(MARK if selected is not None and job.id == selected.id else " ", STRONG)
 
 
-def name(job: JobView, selected: JobView | None) -> Span:
-    return Span(job.name, STRONG if selected is not None and job.id == selected.id else "")
+def name(job: JobView, selected: JobView | None, width: int) -> Span:
+    """With what sets it apart from others of that name."""
+    text = named(clean(job.name), clean(job.label), width)
+    return Span(text, STRONG if selected is not None and job.id == selected.id else "")
+
+
+def longest_name(jobs: Sequence[JobView]) -> int:
+    """The width of the longest name, with what sets its job apart."""
+    return max((len(f"{job.name} {job.label}".rstrip()) for job in jobs), default=0)
 
 
 def counted(count: int, word: str, hidden: int, width: int) -> str:

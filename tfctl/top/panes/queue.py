@@ -10,7 +10,7 @@ from tfctl.render.jobs import STYLES
 from tfctl.render.words import reason
 from tfctl.top.control import Rows
 from tfctl.top.known import Known
-from tfctl.top.panes.listing import counted, digits, mark, name, users, window
+from tfctl.top.panes.listing import counted, digits, longest_name, mark, name, users, window
 from tfctl.top.spans import Column, Line, Span, clean, exactly, heading, row, total
 from trainforge.api import JobView
 from trainforge.states import JobState
@@ -52,8 +52,8 @@ def _columns(shown: Sequence[JobView], waiting: Sequence[JobView], width: int) -
     for column in (*others, Column("SINCE", 10)):
         if spare() > column.width:
             columns.append(column)
-    longest = max((len(job.name) for job in shown), default=0)
-    columns[1] = Column("NAME", SHORTEST_NAME + max(0, min(spare(), longest - SHORTEST_NAME)))
+    wanted = longest_name(shown) - SHORTEST_NAME
+    columns[1] = Column("NAME", SHORTEST_NAME + max(0, min(spare(), wanted)))
     return [*columns, Column("WHY", max(0, width - 1 - total(columns) - 1))]
 
 
@@ -62,7 +62,7 @@ def _cell(job: JobView, column: Column, selected: JobView | None, now: datetime.
         case "ID":
             return Span(str(job.id))
         case "NAME":
-            return name(job, selected)
+            return name(job, selected, column.width)
         case "GPU":
             return Span(str(job.resources.gpu))
         case "PRI":

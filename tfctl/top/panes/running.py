@@ -55,7 +55,7 @@ def _row(job: JobView, known: Known, selected: JobView | None, fields: Fields, n
     named = (Column("", fields.digits, right=True), Column("", fields.name))
     style = MUTED if job.state.ended else ""
     parts: list[Line] = [
-        (mark(job, selected), *row(named, (Span(str(job.id), style), name(job, selected)))),
+        (mark(job, selected), *row(named, (Span(str(job.id), style), name(job, selected, fields.name)))),
         cells(fields.before),
         _middle(job, known, fields, now),
         cells(fields.after),

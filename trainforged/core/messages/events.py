@@ -27,6 +27,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     schedule: Schedule
     recovery: Recovery
+    label: str = ""
     hold: bool = False
 
 
@@ -58,6 +59,7 @@ class UpdateRequested(Event, frozen=True, kw_only=True):
     resources: Resources | None = None
     schedule: Schedule | None = None
     recovery: Recovery | None = None
+    label: str | None = None
 
 
 class RemoveRequested(Event, frozen=True, kw_only=True):

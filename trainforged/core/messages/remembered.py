@@ -31,6 +31,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: JobState
     submitted_at: float
     script: bool  # False: a command, which does not resume
+    label: str = ""  # what sets it apart from others of its name
     resources: Resources = Resources()
     schedule: Schedule = Schedule()
     recovery: Recovery = Recovery()

@@ -23,6 +23,7 @@ from trainforge.jobfile.layers import updated
 from trainforge.spec import JobSpec
 from trainforge.states import JobState
 from trainforged.core import messages as m
+from trainforged.daemon.answering.labels import label
 from trainforged.daemon.attempts import resuming
 from trainforged.daemon.engine import Engine
 from trainforged.execution.files.manifest import check_manifest
@@ -128,7 +129,7 @@ class Submissions:
     ) -> Submission:
         _check_place(request)
         if request.resume_from is not None:
-            await self._check_resume(request.resume_from, spec.schedule.after)
+            await self._check_resume(request.resume_from, spec.schedule.waits_for)
         shell = await self._put(request.shell, stored)
         manifest = None
         if request.files is not None:
@@ -147,6 +148,7 @@ class Submissions:
             root=request.shell.root,
             git=request.git,
             resume_from=request.resume_from,
+            varied=request.varied,
             submit_dir=request.shell.cwd,
             python=request.shell.python,
         )
@@ -186,6 +188,7 @@ class Submissions:
             resources=spec.resources,
             schedule=spec.schedule,
             recovery=spec.recovery,
+            label=label(spec, request.varied),
             hold=request.hold,
         )
 
@@ -207,6 +210,7 @@ class Submissions:
             resources=spec.resources,
             schedule=spec.schedule,
             recovery=spec.recovery,
+            label=label(spec, submission.varied),
         )
         changed = msgspec.structs.replace(submission, spec=spec)
         ids(await self._engine.ask(event, {key: changed}))
@@ -223,10 +227,10 @@ class Submissions:
         self._check_ended(job_id)
         with _translated():
             spec = check(request.spec, now=self._now()) if request.spec is not None else old.spec
-        if (
-            spec.schedule.after == old.spec.schedule.after
-        ):  # what it waited for is over; another was asked for
-            spec = msgspec.structs.replace(spec, schedule=msgspec.structs.replace(spec.schedule, after=()))
+        alone = {"after": (), "afterany": (), "afternotok": ()}
+        if all(getattr(spec.schedule, key) == getattr(old.spec.schedule, key) for key in alone):
+            # what it waited for is over; no other was asked for
+            spec = msgspec.structs.replace(spec, schedule=msgspec.structs.replace(spec.schedule, **alone))
         fresh = SubmitRequest(
             spec={},
             request_id=request.request_id,
@@ -234,10 +238,13 @@ class Submissions:
             files=request.files,
             shell=request.shell or ShellState(python=old.python, cwd=old.submit_dir, root=old.root),
             git=request.git or old.git,
+            varied=tuple(dict.fromkeys((*old.varied, *request.varied))),
             resume_from=await self._source(job_id, old) if request.checkpoint != "none" else None,
         )
         if request.files is None and old.manifest is not None:
-            submission = msgspec.structs.replace(old, spec=spec, request_id=request.request_id)
+            submission = msgspec.structs.replace(
+                old, spec=spec, request_id=request.request_id, varied=fresh.varied
+            )
         else:
             submission = await self._store_contents(fresh, spec, {})
         submission = msgspec.structs.replace(

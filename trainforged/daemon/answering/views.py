@@ -73,6 +73,7 @@ class Views:
             attempts=tuple(map(_attempt, attempts)),
             spec=msgspec.to_builtins(submission.spec),
             root=submission.root if submission.workdir is None else None,
+            workdir=submission.workdir,
         )
 
     def job(
@@ -112,6 +113,7 @@ class Views:
             elapsed=job.spent + (now - job.attempt_started_at if job.attempt_started_at else 0.0),
             time_limit=job.schedule.time_limit,
             waste=self._waste(job.id) if job.state.live else None,
+            label=job.label,
             description=description,
             base_image=base_image,
         )

@@ -23,6 +23,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resume_from: int | None = None  # a job whose checkpoint is the start
     resume_best: bool = False  # its best one in place of its newest
     submit_dir: str | None = None
+    varied: tuple[str, ...] = ()  # key paths whose values are the job's label
     python: str | None = None  # of the submitting shell: absolute path of its interpreter
 
 
