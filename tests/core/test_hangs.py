@@ -68,7 +68,7 @@ def test_a_rhythm_from_before_the_watch() -> None:
         (100, 620.0, GpuUse.WORKS),
         (35, 300.0, GpuUse.WORKS),
         (100, 120.0, GpuUse.SPINS),
-        (100, 200.0, GpuUse.UNKNOWN),  # a small model, or a loop that waits
+        (100, 220.0, GpuUse.UNKNOWN),  # a small model, or a loop that waits
         (60, 120.0, GpuUse.UNKNOWN),
         (0, 70.0, GpuUse.IDLE),
         (None, 70.0, GpuUse.UNKNOWN),
@@ -80,12 +80,35 @@ def test_what_a_gpu_does(utilisation: int | None, power: float | None, expected:
     assert gpu_use(utilisation, power, None) is GpuUse.UNKNOWN
 
 
+SEEN = {  # utilisation, W and limit of GPUs whose training hung in a collective, as people reported them
+    "NVIDIA/nccl#1550": [(100, 152, 700), (0, 129, 700), (0, 137, 700), (0, 135, 700)],  # H100
+    "NVIDIA-NeMo/Speech#9291": [(100, 100, 700)] * 8,  # H100, 500 to 690 W while it trained
+    "pytorch/pytorch#22671": [(100, 76, 300), (100, 65, 300), (100, 66, 300)],  # V100
+    "horovod/horovod#3611": [(100, 47, 250), (100, 40, 250)],  # V100
+}
+IDLE = {  # of GPUs that a process had opened and did nothing on
+    "triton-inference-server/server#2678": [(0, 37, 70)] * 4,  # T4
+    "huggingface/text-generation-inference#946": [(0, 38, 140)],  # A4000
+}
+
+
+@pytest.mark.parametrize("where", SEEN)
+def test_what_was_seen_of_collectives_that_hang(where: str) -> None:
+    assert together([gpu_use(*figures) for figures in SEEN[where]]) is GpuUse.SPINS
+
+
+@pytest.mark.parametrize("where", IDLE)
+def test_what_was_seen_of_idle_gpus(where: str) -> None:
+    assert together([gpu_use(*figures) for figures in IDLE[where]]) is GpuUse.IDLE
+
+
 @pytest.mark.parametrize(
     ("uses", "expected"),
     [
         ([GpuUse.SPINS, GpuUse.WORKS], GpuUse.WORKS),
         ([GpuUse.SPINS, GpuUse.SPINS], GpuUse.SPINS),
-        ([GpuUse.SPINS, GpuUse.IDLE], GpuUse.UNKNOWN),
+        ([GpuUse.SPINS, GpuUse.IDLE], GpuUse.SPINS),
+        ([GpuUse.SPINS, GpuUse.UNKNOWN], GpuUse.UNKNOWN),
         ([GpuUse.UNKNOWN], GpuUse.UNKNOWN),
     ],
 )

@@ -39,6 +39,7 @@ class Doing(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "S"
     io: float = 0.0  # bytes per second, its children's included
     faults: float = 0.0  # pages read back per second
+    queues: bool = False  # for a lock on a file
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ class Machine:
             states={rank: doing.state for rank, doing in ranks.items()},
             cpu={rank: self.cpu.get(rank, 0.0) for rank in ranks},
             moved=int(self.moved),
+            queueing=frozenset(rank for rank, doing in ranks.items() if doing.queues),
         )
 
     def _stack(self, doing: Doing) -> str:

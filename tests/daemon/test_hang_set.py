@@ -17,7 +17,7 @@ BARRIER = "barrier (torch/distributed/distributed_c10d.py:4700)"
 QUEUE = "poll (multiprocessing/connection.py:440)"
 
 
-def at(place: str, **how: float | str) -> Doing:
+def at(place: str, **how: float | str | bool) -> Doing:
     """A rank that its stack finds in one and the same place; it uses no processor unless it is said."""
     return Doing(place=place, moves=False, **({"cpu": 0.0} | how))  # type: ignore[arg-type]
 
@@ -47,6 +47,7 @@ AT_BARRIER = at(BARRIER, cpu=1.0)  # as NCCL waits
 SWAPPING = at("swap_readpage", state="D", faults=300.0, cpu=0.01)
 FSYNC = at("folio_wait_writeback", state="D")
 HELD = at("train (train.py:41)", state="t")
+COMPILES = at("result (concurrent/futures/_base.py:451)", children=8.0)
 FID = at("sqrtm (scipy/linalg/_matfuncs.py:190)", cpu=1.0)  # one long call
 
 HEALTHY: dict[str, list[Span]] = {
@@ -68,6 +69,17 @@ HEALTHY: dict[str, list[Span]] = {
         one(25 * MINUTE, at("result (concurrent/futures/_base.py:451)", children=1.0)),
         steps(),
     ],
+    "torch.compile's helpers compute, first and at the second shape": [
+        one(12 * MINUTE, COMPILES),
+        steps(),
+        one(14 * MINUTE, COMPILES),
+        steps(),
+    ],
+    "kernels are tuned in one process, with all its cores": [
+        steps(MINUTE),
+        one(35 * MINUTE, at("precompile (torch/_inductor/select_algorithm.py:2000)", cpu=7.5)),
+        steps(),
+    ],
     "captures a graph in one call": [
         steps(),
         one(15 * MINUTE, at("capture (graphs.py:8)", cpu=1.0)),
@@ -83,6 +95,33 @@ HEALTHY: dict[str, list[Span]] = {
     ],
     "a download into memory": [steps(), one(45 * MINUTE, at("recv_into (ssl.py:1100)", cpu=0.1)), steps()],
     "waits at the start for another job to fill the cache": [one(HOUR, at("flock (cache.py:20)")), steps()],
+    "another job has the cache's lock, which the kernel waits for": [
+        steps(),
+        one(45 * MINUTE, at("prepare (data.py:12)", queues=True)),
+        steps(),
+    ],
+    "one rank asks for a lock again and again, the other waits for it": [
+        steps(ranks=2),
+        together(45 * MINUTE, at("acquire (filelock/_api.py:331)", cpu=0.01, queues=True), AT_BARRIER),
+        steps(ranks=2),
+    ],
+    "a data set comes over the network, to memory and then to a disk": [
+        steps(MINUTE),
+        one(40 * MINUTE, at("recv_into (ssl.py:1100)", cpu=0.02), network=0.1 * MB),
+        one(40 * MINUTE, at("write (shutil.py:197)", io=0.1 * MB, cpu=0.01)),
+        steps(),
+    ],
+    "a data set is unpacked by a child": [
+        steps(MINUTE),
+        one(90 * MINUTE, at("wait (subprocess.py:1264)", io=30 * MB, children=0.9)),
+        steps(),
+    ],
+    "a script like a notebook, idle for days": [one(60 * HOUR, at("select (selectors.py:468)"))],
+    "a script like a notebook, with a cell now and then": [
+        span
+        for _ in range(4)
+        for span in (one(5 * HOUR, at("select (selectors.py:468)")), one(MINUTE, Doing()))
+    ],
     "a checkpoint that is read for 25 minutes": [
         one(25 * MINUTE, at("load (serialization.py:9)", io=9 * MB)),
         steps(),
@@ -249,6 +288,11 @@ HANGS: dict[str, list[Span]] = {
     "the file server is gone for one rank": [
         steps(ranks=2),
         together(DAY, WAITS_IDLE, at("rpc_wait_bit_killable", state="D")),
+    ],
+    "it waits for a lock for ever": [steps(), one(DAY, at("prepare (data.py:12)", queues=True))],
+    "a rank that never came idles, the others spin on their GPUs": [
+        steps(ranks=2, gpus=GpuUse.WORKS),
+        together(DAY, at("get (queue.py:171)"), WAITS_SPINNING, gpus=GpuUse.SPINS),
     ],
     "the last rank has not left": [steps(ranks=2), together(DAY, at("exit (train.py:90)"), AT_BARRIER)],
     "a thread goes on logging": [steps(), one(DAY, at("acquire (threading.py:300)", io=2000.0, cpu=0.01))],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from tests.daemon.real import RealDaemon, wait_until
 from trainforge.states import JobState
 from trainforged.execution import processes
 from trainforged.execution.folder import AttemptFolder
-from trainforged.execution.observing import stacks
+from trainforged.execution.observing import flight, stacks
 
 SCRIPT = """
 import os, time, trainforge
@@ -174,3 +175,119 @@ def test_a_rank_that_reads_and_writes_does_not_stand_still(daemon: RealDaemon) -
     before = stacks.look(token, folder)
     wait_until(lambda: stacks.look(token, folder).moved > before.moved + 2**20, "it to write")
     daemon.tfctl("cancel", "--now", str(job))
+
+
+KERNEL_WAITS = """
+import fcntl, trainforge
+trainforge.report(step=1)
+with open("cache.lock", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+"""
+ASKS_AGAIN = """
+import trainforge
+from filelock import acquire
+trainforge.report(step=1)
+acquire()
+"""
+LIBRARY = """
+import fcntl, time
+def acquire():
+    with open("cache.lock", "w") as file:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("source", [KERNEL_WAITS, ASKS_AGAIN])
+def test_a_rank_that_waits_for_another_job_to_be_done_with_a_file_may_be_at_work(
+    daemon: RealDaemon, source: str
+) -> None:
+    (daemon.folder / "filelock").mkdir()
+    (daemon.folder / "filelock" / "__init__.py").write_text(LIBRARY)
+    with (daemon.folder / "cache.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        job = submit(daemon, source, "--set", "recovery.hang_timeout=off")
+        folder = attempt_dir(daemon, job)
+        wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+        token = wait_until(AttemptFolder(folder).token, "its mark")
+        before = stacks.look(token, folder)
+        wait_until(lambda: stacks.look(token, folder).queueing == {0}, "it to wait for the lock")
+        assert stacks.look(token, folder).may_work_since(before)
+    assert daemon.wait_for(job).state is JobState.SUCCEEDED
+
+
+def waiting(others_than: set[int]) -> set[int]:
+    return stacks.waiting_for_others(Path("/proc/locks").read_text(), others_than)
+
+
+def test_a_rank_that_waits_for_its_own_child_does_not(daemon: RealDaemon) -> None:
+    """Nobody else is to be waited for: such a wait has no end."""
+    source = """
+        import fcntl, os, time, trainforge
+        file = open("own.lock", "w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fork() == 0:
+            time.sleep(600)
+        trainforge.report(step=1)
+        with open("own.lock", "w") as again:
+            fcntl.flock(again, fcntl.LOCK_EX)
+    """
+    job = submit(daemon, source, "--set", "recovery.hang_timeout=off")
+    folder = attempt_dir(daemon, job)
+    wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+    token = wait_until(AttemptFolder(folder).token, "its mark")
+    wait_until(lambda: " -> " in Path("/proc/locks").read_text(), "it to wait for the lock")
+    (pid,) = stacks.find_ranks(token).values()
+    wait_until(lambda: pid in waiting(others_than=set()), "it to wait for the lock")
+    assert stacks.look(token, folder).queueing == frozenset()
+    assert pid not in waiting(others_than=set(daemon.processes()))
+    daemon.tfctl("cancel", "--now", str(job))
+
+
+NCCL = """
+import os, threading, time, trainforge
+def read_pipe():  # what torch's ProcessGroupNCCL does on a thread of its own
+    path = os.environ["TORCH_NCCL_DEBUG_INFO_PIPE_FILE"] + os.environ["RANK"] + ".pipe"
+    os.mkfifo(path)
+    with open(path, "rb") as pipe:
+        pipe.read(1)
+    with open(os.environ["TORCH_FR_DUMP_TEMP_FILE"] + os.environ["RANK"], "w") as file:
+        file.write("collectives of rank " + os.environ["RANK"])
+threading.Thread(target=read_pipe, daemon=True).start()
+trainforge.report(step=1)
+while True:
+    time.sleep(0.01)
+"""
+
+
+def test_the_flight_recorder_of_each_rank_is_kept_and_named(daemon: RealDaemon) -> None:
+    options = ("--gpu", "2", "--set", "recovery.max_retries=0", "--set", "recovery.grace=0s")
+    job = submit(daemon, NCCL, *options, "--set", "recovery.hang_timeout=off")
+    wait_until(lambda: len([*attempt_dir(daemon, job).glob("flight-*.pipe")]) == 2, "both pipes")
+    suspect(daemon, job, ranks=2)
+    assert daemon.wait_for(job).reason == "hang"
+    for rank in (0, 1):
+        kept = (attempt_dir(daemon, job) / f"flight-{rank}").read_text()
+        assert kept == f"collectives of rank {rank}"
+    assert f"{attempt_dir(daemon, job)}/flight-*" in daemon.tfctl("why", str(job)).stdout
+
+
+def test_torch_knows_the_names_by_which_its_recorder_is_asked() -> None:
+    torch = pytest.importorskip("torch")
+    header = Path(torch.__file__).parent / "include/torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp"
+    if not header.exists():
+        pytest.skip("this torch comes without its headers")
+    recorder = header.with_name("FlightRecorder.hpp").read_text()
+    assert "TORCH_NCCL_DEBUG_INFO_PIPE_FILE" in header.read_text()
+    assert 'c10::str(fileStem, rank, ".pipe")' in header.read_text()
+    assert "TORCH_FR_BUFFER_SIZE" in recorder
+
+
+def test_pipes_that_nobody_reads_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "flight-0.pipe")
+    (tmp_path / "flight-1.pipe").write_text("no pipe at all")
+    assert flight.record(tmp_path) == []
+    assert (tmp_path / "flight-1.pipe").read_text() == "no pipe at all"

@@ -44,28 +44,33 @@ class GpuUse(StrEnum):
 
 SPINNING = 95  # per cent of the time in which some kernel runs
 WORK = 1 / 3  # of the power limit; one that computes takes more
-SPIN = 1 / 4  # of the power limit; one that only runs a waiting loop takes less
+SPIN = 0.3  # of the power limit; one that only runs a waiting loop took up to 0.25 where it was seen
 
 
 def gpu_use(utilisation: int | None, power: float | None, limit: float | None) -> GpuUse:
-    """Of one GPU. Its utilisation does not tell: that is the time in which any kernel runs, and a collective
-    that waits for ever is one. Its power does: a GPU at "100 %" that hangs in NCCL takes hardly more than an
-    idle one (NVIDIA/nccl#968). Between the two bounds nothing is said."""
+    """Of one GPU. That some kernel runs (its utilisation) is not yet work: a collective that waits for ever
+    is one, and takes hardly more power than an idle GPU. That none runs is none, whatever it takes: small
+    cards idle at half their limit once a process has opened them. docs/design.md has what was seen. Between
+    the two bounds nothing is said."""
     if utilisation is None or power is None or not limit:
         return GpuUse.UNKNOWN
+    if utilisation == 0:
+        return GpuUse.IDLE
     share = power / limit
     if share > WORK:
         return GpuUse.WORKS
-    if utilisation >= SPINNING:
-        return GpuUse.SPINS if share < SPIN else GpuUse.UNKNOWN
-    return GpuUse.UNKNOWN if utilisation else GpuUse.IDLE
+    return GpuUse.SPINS if utilisation >= SPINNING and share < SPIN else GpuUse.UNKNOWN
 
 
 def together(uses: Sequence[GpuUse]) -> GpuUse:
-    """Of all GPUs of an attempt: one that works speaks for all; else they must be of one kind."""
-    if GpuUse.WORKS in uses:
+    """Of all GPUs of an attempt: one that works speaks for all; and where some spin and the others idle, they
+    wait for a rank that never came to the collective."""
+    kinds = set(uses)
+    if GpuUse.WORKS in kinds:
         return GpuUse.WORKS
-    return uses[0] if len(set(uses)) == 1 else GpuUse.UNKNOWN
+    if kinds == {GpuUse.SPINS, GpuUse.IDLE}:
+        return GpuUse.SPINS
+    return uses[0] if len(kinds) == 1 else GpuUse.UNKNOWN
 
 
 class Rhythm(msgspec.Struct, frozen=True, kw_only=True):

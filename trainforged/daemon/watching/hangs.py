@@ -34,7 +34,7 @@ from trainforged.core.hangs import (
 )
 from trainforged.core.state import State
 from trainforged.execution.folder import AttemptFolder
-from trainforged.execution.observing import stacks
+from trainforged.execution.observing import flight, stacks
 from trainforged.storage.following.records import times_of_signs
 
 log = logging.getLogger(__name__)
@@ -276,7 +276,13 @@ def _still(last: stacks.Look, *before: stacks.Look) -> bool:
 
 
 def _keep(look: stacks.Look | None, folder: Path) -> str:
-    """Write the stacks down; the end of a sentence about them."""
+    """Write down what can be had of the ranks; the end of a sentence about it."""
+    recorded = flight.record(folder)
+    said = _keep_stacks(look, folder)
+    return f"{said}; the collectives of NCCL: {folder}/{flight.PREFIX}*" if recorded else said
+
+
+def _keep_stacks(look: stacks.Look | None, folder: Path) -> str:
     if look is None or not any(look.stacks.values()):
         return "; no stacks could be taken"
     path = folder / "stacks.txt"

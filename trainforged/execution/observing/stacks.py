@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,7 @@ CPU_TIMES = slice(11, 15)  # user, system, and both of children that were waited
 BUSY = 0.05  # cores; a rank that uses more computes something
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _COLLECTIVE = re.compile(r"\w+ \(distributed_c10d\.py:|synchronize \(")
+_POLLED_LOCK = re.compile(r"\b(?:(?:filelock|portalocker|fasteners)/\w+|file_baton)\.py")
 _BEGIN = re.compile(rb"^(Current thread|Thread) 0x[0-9a-f]+ .*\(most recent call first\):", re.M)
 _MOVES = re.compile(r"0x[0-9a-f]+|\((idle|active)[^)]*\)|Process \d+|Thread \d+|\d\d:\d\d:\d\d")
 
@@ -46,6 +47,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     states: dict[int, str]  # rank → letter of /proc/<pid>/stat
     cpu: dict[int, float]  # rank → seconds, its children's included
     moved: int  # bytes that were read and written, and pages that were read back from a disk
+    queueing: frozenset[int] = frozenset()  # ranks that wait for a lock on a file
 
     @property
     def stopped(self) -> bool:
@@ -69,11 +71,12 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         return bool(now) and now == then
 
     def may_work_since(self, before: Look) -> bool:
-        """A rank that stands still computes, perhaps in one long call, or waits for a disk. Computing in a
-        collective is waiting for the others."""
+        """A rank that stands still computes, perhaps in one long call, or waits for a disk, or for another
+        job to be done with a file. Computing in a collective is waiting for the others."""
         seconds = max(self.time - before.time, 1e-9)
         return any(
             self.states.get(rank) == "D"
+            or rank in self.queueing
             or ((self.cpu.get(rank, 0.0) - before.cpu.get(rank, 0.0)) / seconds > BUSY and not _waits(stack))
             for rank, stack in self.stacks.items()
         )
@@ -103,7 +106,39 @@ def look(token: str, folder: Path) -> Look:
         states={rank: stats[pid].state for rank, pid in ranks.items() if pid in stats},
         cpu={rank: sum(map(_cpu, family)) for rank, family in families.items()},
         moved=sum(_moved(pid) for family in families.values() for pid in family),
+        queueing=frozenset(_queueing(ranks, stacks, families)),
     )
+
+
+def _queueing(
+    ranks: Mapping[int, int], stacks: Mapping[int, str], families: Mapping[int, Iterable[int]]
+) -> Iterator[int]:
+    """Those that wait for a lock on a file which none of the attempt's own processes has; or that ask for one
+    again and again, as libraries do that share a cache between jobs."""
+    ours = {pid for family in families.values() for pid in family}
+    waiting = waiting_for_others(processes.read_proc("/proc/locks").decode(), ours)
+    for rank in ranks:
+        if not waiting.isdisjoint(families[rank]) or _POLLED_LOCK.search(_main_thread(stacks[rank])):
+            yield rank
+
+
+def waiting_for_others(locks: str, ours: Collection[int]) -> set[int]:
+    """Processes that the kernel keeps waiting (`->` in /proc/locks) for a holder that is none of ours."""
+    holders: dict[str, int] = {}
+    waiting: dict[str, set[int]] = {}
+    for line in locks.splitlines():
+        number, *words = line.split()
+        if words[0] == "->":
+            waiting.setdefault(number, set()).add(int(words[4]))
+        else:
+            holders[number] = int(words[3])
+    return set().union(*(pids for number, pids in waiting.items() if holders.get(number) not in ours))
+
+
+def _main_thread(stack: str) -> str:
+    """Its part of the stacks of all threads."""
+    found = re.search(r'(?:"MainThread"|^Current thread)[^\n]*\n(?:[ \t]+[^\n]*\n?)*', stack, re.M)
+    return found[0] if found else ""
 
 
 def find_ranks(token: str) -> dict[int, int]:

@@ -19,6 +19,7 @@ from trainforge.api import ShellState
 from trainforge.spec import JobSpec
 from trainforged.core.messages import StartAttempt
 from trainforged.execution.launch import OUTPUT_LIMIT, CannotStart, Launch
+from trainforged.execution.observing import flight
 
 LAUNCHER_PATIENCE = 24 * 3600  # seconds: how long a stop may take is for the shim to say
 KEPT = frozenset({"TRAINFORGE_SOCKET"})  # the daemon to talk to, not part of another job
@@ -114,6 +115,8 @@ def environment(setting: Setting, ranks: int) -> dict[str, str]:
         env["VIRTUAL_ENV"] = os.path.dirname(bin_dir)
         env["PATH"] = _paths(bin_dir, chosen.get("PATH", os.defpath))
     polite = {"PYTHONUNBUFFERED": "1", "WANDB_RUN_ID": setting.run_id, "WANDB_RESUME": "allow"}
+    if ranks > 1:
+        polite |= flight.variables(setting.attempt_dir)
     env.update({name: value for name, value in polite.items() if name not in chosen})
     return env
 
