@@ -2,7 +2,8 @@
 
 A rank writes its own to `flight-<r>` in the attempt's folder once something is written to `flight-<r>.pipe`,
 which torch makes and reads on a thread of its own (ProcessGroupNCCL), also while a collective hangs.
-`torchfrtrace` reads them. Where there is no such pipe (gloo, an older torch, names that the job chose itself) there is none.
+`torchfrtrace` reads them. Where there is no such pipe (gloo, an older torch, names that the job chose itself)
+there is none.
 """
 
 from __future__ import annotations
