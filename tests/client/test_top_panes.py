@@ -24,6 +24,7 @@ from tfctl.render.words import reason
 from tfctl.top.control import View
 from tfctl.top.frame import Size, frame
 from tfctl.top.known import CurvesSeen, GpusSeen
+from tfctl.top.panes.running import BEGIN
 from trainforge.api import GpuList, JobProgress, JobView, MetricsAnswer, Progress, Series, Waste
 from trainforge.states import JobState
 
@@ -61,8 +62,14 @@ def test_no_gpus_at_all() -> None:
     found.take(GpusSeen(at=NOW.ticks, gpus=GpuList(gpus=(), problem="the driver does not answer")))
     lines = screen(found)
     assert lines[1].rstrip() == "no GPUs: the driver does not answer"
-    assert lines[2].startswith("NOTHING RUNNING")
-    assert lines[3].startswith("NOTHING WAITING")
+    assert lines[2].rstrip() == f"NOTHING RUNNING{BEGIN}"
+    assert lines[3].rstrip() == "NOTHING WAITING"
+
+
+def test_what_nothing_runs_of_needs_no_columns() -> None:
+    lines = screen(known(job(1, JobState.QUEUED)))
+    assert [line.rstrip() for line in lines if line.startswith("NOTHING")] == ["NOTHING RUNNING"]
+    assert any(line.startswith("1 WAITING") and " WHY" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -240,11 +240,30 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
         (30, "cifar100-resnet50 LR=0.1"),
         (24, "cifar100-resnet50 LR=0.1"),
         (20, "cifar100-res… LR=0.1"),
-        (12, "cifar10… LR…"),
+        (12, "LR=0.1"),
+        (5, "0.1"),
     ],
 )
 def test_of_a_name_and_what_sets_a_job_apart_the_name_is_cut_first(width: int, shown: str) -> None:
     assert named("cifar100-resnet50", "LR=0.1", width) == shown
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (60, "net LEARNING_RATE=0.1 schedule.priority=5 S='a b'"),
+        (40, "net LR=0.1 priority=5 S='a b'"),
+        (26, "LR=0.1 priority=5 S='a b'"),
+        (16, "0.1 5 'a b'"),
+        (8, "0.1 5 '…"),
+    ],
+)
+def test_a_label_is_said_in_fewer_words_before_a_value_is_cut(width: int, shown: str) -> None:
+    assert named("net", "LEARNING_RATE=0.1 schedule.priority=5 S='a b'", width) == shown
+
+
+def test_a_name_without_a_label_is_only_cut() -> None:
+    assert (named("resnet", "", 9), named("resnet", "", 4)) == ("resnet", "res…")
 
 
 def test_jobs_of_a_sweep_are_told_apart_on_a_narrow_terminal() -> None:

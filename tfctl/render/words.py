@@ -11,6 +11,8 @@ ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
 CONTROLS = re.compile(  # C0, DEL, C1; halves of surrogates; ends of lines; what turns the direction of text
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+KEYS = re.compile(r"(?:(?<=^)|(?<= ))[\w.]+(?==)")  # of a label
+VALUES = re.compile(r"(?<==)(?:'[^']*'|\S+)")
 BREAK = re.compile(r"(?=; | \()")  # where a sentence may be cut without leaving half a thought
 
 
@@ -44,13 +46,25 @@ def reason(why: str, width: int) -> str:
 
 
 def named(name: str, label: str, width: int) -> str:
-    """A job's name with what sets it apart from others of that name, in so many cells: of both, the name
-    is the first to be cut, since the label tells such jobs from each other."""
-    whole = f"{name} {label}".rstrip()
-    if not label or len(whole) <= width:
-        return whole if len(whole) <= width else whole[: width - 1] + "…"
-    left = width - len(label) - 1
-    if left < len(name):
-        name = name[: max(min(LEAST_NAME, len(name)), left) - 1] + "…"
-    text = f"{name} {label}"
+    """A job's name with what sets it apart from others of that name, in so many cells. The name gives way
+    first and then the words of the label, since values tell such jobs from each other."""
+    short = _in_short(label)
+    for words in (label, short):
+        left = width - len(words) - 1
+        if not words or left >= min(len(name), LEAST_NAME):
+            return f"{cut(name, left if words else width)} {words}".rstrip()
+    return short if len(short) <= width else cut(" ".join(VALUES.findall(short)), width)
+
+
+def _in_short(label: str) -> str:
+    """`LR=0.1 priority=5` of `LEARNING_RATE=0.1 schedule.priority=5`."""
+    return KEYS.sub(lambda found: _initials(found[0].rpartition(".")[2]), label)
+
+
+def _initials(name: str) -> str:
+    words = [word for word in name.split("_") if word]
+    return "".join(word[0] for word in words) if len(words) > 1 else name
+
+
+def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"

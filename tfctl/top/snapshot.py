@@ -15,8 +15,8 @@ from trainforge.client.client import Client
 MOST_WAITING = 1000
 EVENTS = 20
 GPUS = ("GPU", "STATE", "JOB", *MEASURED, "REASON")
-RUNNING = ("JOB", "NAME", "USER", "STATE", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED", "LATEST")
-WAITING = ("JOB", "NAME", "USER", "STATE", "GPU", "WHY")
+RUNNING = ("JOB", "NAME", "USER", "STATE", "GPU", "TRY", "PROGRESS", "ETA", "ELAPSED", "SETTINGS", "LATEST")
+WAITING = ("JOB", "NAME", "USER", "STATE", "GPU", "SETTINGS", "WHY")
 
 
 def snapshot(client: Client) -> str:
@@ -51,13 +51,14 @@ def _gpu(gpu: GpuView) -> tuple[str, ...]:
 
 
 def _running(job: JobView) -> tuple[str, ...]:
-    number, name, user, state, _, gpus, attempt, at, eta, elapsed = job_rows.row(job)
+    number, name, user, state, _, gpus, attempt, at, eta, elapsed, settings = job_rows.row(job)
     latest = job_rows.latest(job.progress) or "-"
-    return number, name, user, state, gpus, attempt, at, eta, elapsed, latest
+    return number, name, user, state, gpus, attempt, at, eta, elapsed, settings, latest
 
 
 def _waiting(job: JobView) -> tuple[str, ...]:
-    return str(job.id), job.name, job.user, job.state, job_rows.gpus(job), one_line(job.why)
+    settings = job.label or "-"
+    return str(job.id), job.name, job.user, job.state, job_rows.gpus(job), settings, one_line(job.why)
 
 
 def _event(event: EventView) -> str:

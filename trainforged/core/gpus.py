@@ -37,7 +37,7 @@ def _forget_others(draft: Draft, event: m.DevicesObserved) -> None:
 def _note_device(draft: Draft, time: float, known: m.Device | None, seen: m.Device) -> None:
     was = known.refusal if known is not None else None
     if known is None:
-        draft.note(time, "gpu_found", f"GPU {seen.index}: {seen.name}", gpu=seen.uuid)
+        draft.note(time, "gpu_found", f"GPU {seen.index} was found: {seen.name}", gpu=seen.uuid)
     if seen.refusal != was and seen.refusal is not None:
         draft.note(time, "gpu_withheld", f"GPU {seen.index}: {seen.refusal}", gpu=seen.uuid)
     elif was is not None and seen.refusal is None:

@@ -11,7 +11,7 @@ from tfctl.render.words import reason
 from tfctl.top.control import Rows
 from tfctl.top.known import Known
 from tfctl.top.panes.listing import counted, digits, longest_name, mark, name, users, window
-from tfctl.top.spans import Column, Line, Span, clean, exactly, heading, row, total
+from tfctl.top.spans import HEADING, Column, Line, Span, clean, exactly, heading, row, total
 from trainforge.api import JobView
 from trainforge.states import JobState
 
@@ -23,6 +23,8 @@ def pane(
     known: Known, rows: Rows, selected: JobView | None, width: int, count: int, now: datetime.datetime
 ) -> list[Line]:
     """The heading and at most `count` rows."""
+    if not known.waiting_in_all:
+        return [exactly((Span("NOTHING WAITING", HEADING),), width)]
     shown = window(rows.waiting, count, selected)
     number, named, *others = columns = _columns(shown, rows.waiting, width)
     titled = 1 + number.width + 1 + named.width

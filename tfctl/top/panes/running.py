@@ -11,10 +11,11 @@ from tfctl.top.figures import NAN, bar, where
 from tfctl.top.known import Known
 from tfctl.top.panes.fields import ACCURACIES, LOSSES, RATES, VALIDATED, Field, Fields, fields_for
 from tfctl.top.panes.listing import counted, mark, name, window
-from tfctl.top.spans import BAD, MUTED, WARNING, Column, Line, Span, clean, exactly, heading, row
+from tfctl.top.spans import BAD, HEADING, MUTED, WARNING, Column, Line, Span, clean, exactly, heading, row
 from trainforge.api import JobView, Progress
 from trainforge.states import JobState
 
+BEGIN = "   tfctl submit queues a job; tfctl init writes a project"
 SHOWN = frozenset((*LOSSES, *ACCURACIES, *VALIDATED, *RATES))
 
 
@@ -22,6 +23,9 @@ def pane(
     known: Known, rows: Rows, selected: JobView | None, width: int, count: int, now: float
 ) -> list[Line]:
     """The heading and at most `count` rows."""
+    if not rows.running:
+        begin = BEGIN if not known.waiting_in_all else ""
+        return [exactly((Span("NOTHING RUNNING", HEADING), Span(begin, MUTED)), width)]
     shown = window(rows.running, count, selected)
     fields = fields_for(shown, width)
     live = _live(rows.running)
