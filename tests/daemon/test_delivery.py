@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import email.policy
+import gzip
 import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.daemon.hooks import Hooks
-from tests.daemon.telling import event, letter, script, until
+from tests.daemon.telling import event, failed, incident, letter, script, until
 from trainforged.daemon.notices.delivery import NotDelivered, deliver, variables
 from trainforged.daemon.notices.letters import notice
 from trainforged.execution.processes import read_proc
@@ -40,6 +43,47 @@ async def test_what_a_server_refuses_is_tried_again_where_that_may_help(
         await deliver(letter("webhook", hooks.address()))
     assert (error.value.again, error.value.after) == (again, 17.0)
     assert hooks.tries == 1  # no redirect was followed
+
+
+ENDLESS = {
+    "a body": (b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(1 << 26)), b"x" * 65536),
+    "headers": (b"X-1: 1\r\n", b"X-2: 2\r\n" * 1000),
+    "a status": (b"", b"x" * 65536),
+    "nothing": (b"", b""),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_a_server_that_never_comes_to_an_end_is_left(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what it says take memory: it is neither inflated nor kept."""
+    monkeypatch.setattr("trainforged.daemon.notices.delivery.PATIENCE", 1.0)
+    begun, more = ENDLESS[what]
+    left = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            gone = asyncio.create_task(reader.read())
+            writer.write(b"HTTP/1.1 500 no\r\n" + begun if what != "a status" else b"HTTP/1.1 ")
+            while not gone.done():
+                writer.write(more)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        writer.close()
+        left.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    before = psutil.Process().memory_info().rss
+    try:
+        with pytest.raises(NotDelivered) as error:
+            await deliver(letter("webhook", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        assert error.value.again
+        assert psutil.Process().memory_info().rss - before < 32 << 20
+        await asyncio.wait_for(left.wait(), 60)
+    finally:
+        server.close()
 
 
 async def test_nobody_there_is_tried_again(hooks: Hooks) -> None:
@@ -107,6 +151,19 @@ async def test_mail_goes_by_the_local_sendmail_and_the_desktop_by_notify_send(
     assert "tfctl retry 3" in message.get_content()
     shown = (tmp_path / "notify-send.out").read_text()
     assert shown.startswith("--app-name=TrainForge --urgency=critical -- job 3 (job-3) failed")
+
+
+async def test_what_a_job_says_is_no_markup_on_the_desktop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    script(tmp_path / "notify-send", f'for word; do printf "%s\\n" "$word"; done > {tmp_path}/shown')
+    evil = "<a href='http://evil.example'>sign in</a><img src='http://evil.example/x'>"
+    told = notice(event(), failed(), incident(traceback=evil), "box")
+    await deliver(letter("desktop", notice=told))
+    shown = (tmp_path / "shown").read_text()
+    assert "sign in" in shown
+    assert not {"<", ">"} & set(shown)
 
 
 def test_variables_of_a_gpu_are_empty_where_there_is_no_job() -> None:

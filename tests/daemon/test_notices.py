@@ -25,7 +25,7 @@ from trainforged.core.state import State
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.notices.delivery import NotDelivered
 from trainforged.daemon.notices.letters import KINDS, Letter, letters, notice
-from trainforged.daemon.notices.outbox import MOST_LETTERS, Outbox
+from trainforged.daemon.notices.outbox import MOST_FOR_ONE, MOST_LETTERS, Outbox
 from trainforged.daemon.notices.watch import NoticeWatch
 from trainforged.storage.jobs.store import JobStore
 
@@ -177,15 +177,36 @@ async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:
     assert len(left(scene)) == 3
 
 
+async def test_a_server_that_never_answers_leaves_room_for_the_others(scene: Scene) -> None:
+    """Neither its letters that wait nor those on their way take what others need."""
+    brought: list[str] = []
+
+    async def deliver(letter: Letter) -> None:
+        if letter.way == "slack":
+            await asyncio.Event().wait()
+        brought.append(letter.way)
+
+    scene.deliver = deliver
+    scene.settings = Notifications(slack=("https://two/a", "https://two/b"))
+    more = MOST_FOR_ONE + 10
+    async with scene.running():
+        for _ in range(more):
+            scene.happen("gpu_set_aside")
+        await until(lambda: int((scene.outbox._folder / "place").read_text()) == scene.store.last_event)
+        assert scene.watch.waiting == MOST_FOR_ONE
+        scene.settings = Notifications(webhook="https://one")
+        scene.happen("gpu_set_aside")
+        await until(lambda: brought == ["webhook"])
+
+
 async def test_the_outbox_does_not_grow_without_end(scene: Scene) -> None:
     scene.deliver = Postman(failures=10**9)
     made = letters(notice(event(), failed(), None, "x"), [("webhook", ("a",))], time.time())
     scene.outbox.open(0)
     later = replace(made[0], due_at=time.time() + 3600)
     for number in range(MOST_LETTERS):
-        (scene.outbox._folder / f"{number:012d}-0.json").write_bytes(
-            msgspec.json.encode(replace(later, id=f"{number:012d}-0"))
-        )
+        each = replace(later, id=f"{number:012d}-0", target=(f"https://{number}",))
+        (scene.outbox._folder / f"{each.id}.json").write_bytes(msgspec.json.encode(each))
     async with scene.running():
         scene.happen("gpu_set_aside")
         await until(lambda: int((scene.outbox._folder / "place").read_text()) == scene.store.last_event)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiohttp import web
@@ -19,17 +20,48 @@ access_log = logging.getLogger("trainforged.web.access")  # a line per request, 
 access_log.setLevel(logging.WARNING)  # off, whatever the root logger says, until it is turned on
 
 
+SHARE = 8  # of so many connections one makes room at a time
+PAUSE = 0.1  # seconds between two looks for those
+
 Stranger = Callable[[asyncio.BaseTransport], bool]
 """Whether a connection that was just made is from somebody who is not served."""
 
 
+class Crowd:
+    """Where `most` connections are open, those that ask for nothing make room for who comes: holding many
+    keeps nobody out."""
+
+    def __init__(self, most: int, quiet: float) -> None:
+        self._most = most
+        self._quiet = quiet
+        self._look_at = 0.0
+
+    def has_room(self, connections: Iterable[object], count: int, now: float) -> bool:
+        """For the newest of the `count` connections, which it is one of."""
+        if count <= self._most:
+            return True
+        if now < self._look_at:
+            return False
+        self._look_at = now + PAUSE
+        ours = (one for one in connections if isinstance(one, Connection))
+        idle = [(one.asked, since, id(one), one) for one in ours if (since := one.quiet_since) is not None]
+        spare = [one for one in idle if now - one[1] >= self._quiet]
+        for *_, one in heapq.nsmallest(max(1, self._most // SHARE), spare):
+            one.abort()
+        return bool(spare)
+
+
 class Connection(web.RequestHandler):
     """Closes when nothing whole comes for `idle` seconds, or when an answer is not taken for
-    `stalled` seconds. `most` is the number of connections served; one above it is told so, and so is
-    whoever is a `stranger`."""
+    `stalled` seconds. One for which the `crowd` has no room is told so, and so is whoever is a `stranger`."""
 
     def __init__(
-        self, server: web.Server, limits: Limits, inflow: Inflow, most: int, stranger: Stranger | None = None
+        self,
+        server: web.Server,
+        limits: Limits,
+        inflow: Inflow,
+        crowd: Crowd,
+        stranger: Stranger | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -45,9 +77,20 @@ class Connection(web.RequestHandler):
         self._limits = limits
         self._inflow = inflow
         self._resting: asyncio.TimerHandle | None = None  # while nothing is read, for others to be heard
-        self._most = most
+        self._crowd = crowd
         self._bucket = TokenBucket(limits.requests_per_second, limits.burst)
         self._stalled: asyncio.TimerHandle | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether it ever sent a whole request."""
+        return self._request_count > 0
+
+    @property
+    def quiet_since(self) -> float | None:
+        """Since when nothing whole has come; None while a request is answered."""
+        waits = self._waiter is not None and not self._waiter.done()
+        return self._next_keepalive_close_time - self._limits.idle if waits else None
 
     def admit(self) -> None:
         """Count one request against the connection's rate; refuse it above that."""
@@ -60,7 +103,9 @@ class Connection(web.RequestHandler):
         manager = self._manager
         if self._stranger is not None and self._stranger(transport):
             self._refuse(ApiProblem(ErrorCode.FORBIDDEN, "this daemon serves its own user, and nobody else"))
-        elif manager is not None and len(manager.connections) > self._most:
+        elif manager is not None and not self._crowd.has_room(
+            manager.connections, len(manager.connections), self._loop.time()
+        ):
             self._refuse(ApiProblem(ErrorCode.TOO_MANY, "too many connections", retry_after=1))
 
     def connection_lost(self, exc: BaseException | None) -> None:

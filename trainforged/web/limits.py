@@ -34,6 +34,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_patience: float = 10.0  # waited for a body in all, beside its share at `least_rate`
     least_rate: float = 64.0 * KIB  # bytes per second
     idle: float = 75.0  # a connection without a whole request
+    quiet: float = 1.0  # the same, after which it makes room for another where there are too many
     linger: float = 0.2  # reads on after refusing a body: many clients see the answer only then
     stalled: float = 30.0  # an answer of which nothing is taken
     heartbeat: float = 15.0  # a comment in an event stream that has nothing to tell

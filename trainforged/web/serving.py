@@ -22,7 +22,7 @@ from pathlib import Path
 from aiohttp import web
 
 from trainforge import locks
-from trainforged.web.connection import Connection, Stranger
+from trainforged.web.connection import Connection, Crowd, Stranger
 from trainforged.web.context import CONTEXT
 from trainforged.web.peer import is_stranger
 
@@ -175,8 +175,10 @@ async def _prepared(
     aiohttp_server = runner.server
     assert aiohttp_server is not None
 
+    crowd = Crowd(most, limits.quiet)
+
     def connect() -> asyncio.Protocol:
-        return Connection(aiohttp_server, limits, inflow, most, stranger)
+        return Connection(aiohttp_server, limits, inflow, crowd, stranger)
 
     return connect, runner
 

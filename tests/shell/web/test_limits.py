@@ -154,7 +154,7 @@ async def test_a_connection_under_way_is_not_idle(tmp_path: Path) -> None:
 
 
 async def test_too_many_connections_are_told_so_and_room_comes_back(tmp_path: Path) -> None:
-    async with served(tmp_path, connections=3) as api:
+    async with served(tmp_path, connections=3, quiet=DEADLINE) as api:
         held = [await api.connect() for _ in range(3)]
         for reader, writer in held:
             writer.write(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -169,6 +169,31 @@ async def test_too_many_connections_are_told_so_and_room_comes_back(tmp_path: Pa
         await until(lambda: serving() == 2)
         assert (await api.ask("GET", "/v1/status")).status == 200
         for _, writer in held:
+            writer.close()
+
+
+async def test_connections_that_ask_for_nothing_keep_nobody_out(tmp_path: Path) -> None:
+    """Those that never asked go first, whatever they have begun to say; one under way stays."""
+    service = FakeService()
+    service.slow = 0.5
+    async with served(tmp_path, service, connections=16, quiet=0.0) as api:
+        busy_reader, busy = await api.connect()
+        body = json.dumps(submission()).encode()
+        busy.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        asked_reader, asked = await api.connect()
+        asked.write(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in await soon(asked_reader.readuntil(b"\r\n\r\n"))
+        held = [await api.connect() for _ in range(14)]
+        for _, writer in held[::2]:
+            writer.write(b"GET /v1/status HTTP/1.1\r\nX: ")
+        await until(lambda: api.serving.connections() == 16)
+
+        assert (await api.ask("GET", "/v1/status")).status == 200
+
+        await until(lambda: any(reader.at_eof() for reader, _ in held))
+        assert b" 201 " in await soon(busy_reader.readline())
+        assert not asked_reader.at_eof()
+        for writer in (busy, asked, *(writer for _, writer in held)):
             writer.close()
 
 

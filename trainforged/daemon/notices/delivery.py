@@ -46,7 +46,7 @@ async def deliver(letter: Letter) -> None:
         case "desktop":
             urgency = "critical" if notice.type in URGENT else "normal"
             words = ("notify-send", "--app-name=TrainForge", f"--urgency={urgency}", "--", notice.subject)
-            await _run((*words, notice.text[:DESKTOP_LONGEST]), "", _session())
+            await _run((*words, plain(notice.text[:DESKTOP_LONGEST])), "", _session())
         case "webhook" | "slack" | "discord":
             await _post(letter.target[0], body(letter))
 
@@ -64,6 +64,13 @@ def body(letter: Letter) -> dict[str, Any]:
         return {"content": f"```\n{text}\n```", "allowed_mentions": {"parse": []}}
     whole: dict[str, Any] = msgspec.to_builtins(notice)
     return whole
+
+
+def plain(text: str) -> str:
+    """Desktops read markup in it (links, pictures), but not all do: so there is none, instead of entities."""
+    return text.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}").replace(
+        ">", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
+    )
 
 
 def variables(notice: Notice) -> dict[str, str]:
@@ -102,10 +109,14 @@ def _session() -> dict[str, str]:
 
 async def _post(address: str, content: dict[str, Any]) -> None:
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
-    headers = {"Content-Type": "application/json", "User-Agent": "TrainForge"}
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "TrainForge",
+        "Accept-Encoding": "identity",
+    }
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+        async with (  # what it says is not inflated: it may be endless
+            aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=False) as session,
             session.post(
                 address, data=msgspec.json.encode(content), headers=headers, allow_redirects=False
             ) as answer,

@@ -64,6 +64,14 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     last_error: str | None = None
 
+    @property
+    def place(self) -> tuple[Way, str]:
+        """Who takes it: a server, a program, the mail. What one of them does not take keeps nobody else's."""
+        target = self.target[0] if self.target else ""
+        if self.way in ("webhook", "slack", "discord"):
+            return self.way, target.partition("://")[2].partition("/")[0]
+        return self.way, "" if self.way == "mail" else " ".join(self.target)
+
 
 def ways(notify: Notify, type: str) -> Iterator[tuple[Way, tuple[str, ...]]]:
     """The ways by which an event of this type is to be told."""

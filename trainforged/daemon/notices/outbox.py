@@ -20,6 +20,7 @@ from trainforged.execution import durable
 log = logging.getLogger(__name__)
 
 MOST_LETTERS = 1000
+MOST_FOR_ONE = 250  # of them for one server or program: who takes none leaves room for the others
 
 _letter = msgspec.json.Decoder(Letter)
 

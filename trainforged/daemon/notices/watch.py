@@ -12,6 +12,7 @@ import logging
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from msgspec.structs import replace
@@ -24,7 +25,7 @@ from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.notices.delivery import NotDelivered, deliver
 from trainforged.daemon.notices.letters import KINDS, Letter, Way, letters, notice, ways
-from trainforged.daemon.notices.outbox import MOST_LETTERS, Outbox
+from trainforged.daemon.notices.outbox import MOST_FOR_ONE, MOST_LETTERS, Outbox
 from trainforged.storage.errors import StorageBroken, StorageError
 from trainforged.storage.jobs.store import JobStore
 from trainforged.web.errors import ApiProblem
@@ -115,10 +116,7 @@ class NoticeWatch:
         if not events:
             return False
         made = [letter for event in events if event.type in KINDS for letter in await self._told(event)]
-        room = max(0, MOST_LETTERS - len(self._waiting))
-        if len(made) > room:
-            log.error("%d notices are dropped: %d wait already", len(made) - room, len(self._waiting))
-            made = made[:room]
+        made = self._with_room(made)
         await _finished(self._outbox.put, made)
         await _finished(self._outbox.go_on, events[-1].id)
         self._place = events[-1].id
@@ -126,6 +124,18 @@ class NoticeWatch:
         if made:
             self._to_send.set()
         return True
+
+    def _with_room(self, made: Sequence[Letter]) -> list[Letter]:
+        """Those for which there is room, in all and at who takes them."""
+        counts = Counter(letter.place for letter in self._waiting.values())
+        kept = []
+        for letter in made:
+            if counts.total() < MOST_LETTERS and counts[letter.place] < MOST_FOR_ONE:
+                counts[letter.place] += 1
+                kept.append(letter)
+        if len(kept) < len(made):
+            log.error("%d notices are dropped: %d wait already", len(made) - len(kept), len(self._waiting))
+        return kept
 
     async def _told(self, event: EventView) -> list[Letter]:
         """An event that cannot be told keeps no other from being told."""
@@ -194,9 +204,16 @@ class NoticeWatch:
             await asyncio.gather(*under_way, return_exceptions=True)
 
     def _due(self, under_way: set[str]) -> list[Letter]:
+        """One for each who takes them, and first what was never tried: one who does not answer holds up only
+        what is for him."""
         now = self._clock()
-        due = [one for one in self._waiting.values() if one.due_at <= now and one.id not in under_way]
-        return sorted(due, key=lambda letter: letter.due_at)
+        busy = {self._waiting[id].place for id in under_way if id in self._waiting}
+        due = [one for one in self._waiting.values() if one.due_at <= now and one.place not in busy]
+        due.sort(key=lambda letter: (letter.tries > 0, letter.due_at))
+        first: dict[tuple[Way, str], Letter] = {}
+        for letter in due:
+            first.setdefault(letter.place, letter)
+        return list(first.values())
 
     def _pause(self) -> float:
         later = [letter.due_at - self._clock() for letter in self._waiting.values()]
