@@ -10,17 +10,16 @@ import asyncio
 import datetime
 import fnmatch
 import hashlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
 from tests.shell.fake_insight import FakeInsight
+from tests.shell.fake_memory import FakeMemory
 from trainforge.api import (
     AttemptView,
     CancelRequest,
     CheckpointView,
-    Counts,
     DiskAnswer,
     DiskEntry,
     ErrorCode,
@@ -58,6 +57,8 @@ class FakeService:
     def __init__(self, *, keep: int = 2000) -> None:
         self.live = Live(keep=keep)
         self.all: dict[int, JobView] = {}
+        self.now = NOW
+        self.memory = FakeMemory(self)
         self.insight = FakeInsight(self._find)
         self.requests: dict[str, int] = {}
         self.history: list[EventView] = []
@@ -122,6 +123,9 @@ class FakeService:
         return self.all[job]
 
     async def job(self, job: int) -> JobView | None:
+        return self.whole(job)
+
+    def whole(self, job: int) -> JobView | None:
         found = self.all.get(job)
         return found and msgspec.structs.replace(
             found, attempts=(AttemptView(number=1, gpus=(UUID,), started_at=NOW),), spec={"project": {}}
@@ -247,9 +251,9 @@ class FakeService:
         self.contents[sha256] = data
 
     async def gpus(self, history: float | None = None) -> GpuList:
-        return GpuList(gpus=(self._gpu(history),))
+        return GpuList(gpus=(self.gpu(history),))
 
-    def _gpu(self, history: float | None = None) -> GpuView:
+    def gpu(self, history: float | None = None) -> GpuView:
         past = GpuHistory(every=1.0, utilisation=(1,), memory=(2,), temperature=(3,), power=(None,))
         return GpuView(
             uuid=UUID, index=0, name='Made "up"', pci=None, memory_total=100, memory_used=10,
@@ -261,27 +265,19 @@ class FakeService:
     async def drain(self, uuid: str, reason: str | None) -> GpuView:
         self._check_gpu(uuid)
         self.drained = reason or "drained"
-        return self._gpu()
+        return self.gpu()
 
     async def undrain(self, uuid: str) -> GpuView:
         self._check_gpu(uuid)
         self.drained = None
-        return self._gpu()
+        return self.gpu()
 
     def _check_gpu(self, uuid: str) -> None:
         if uuid != UUID:
             raise ApiProblem(ErrorCode.NOT_FOUND, f"no such GPU: {uuid}")
 
     async def status(self) -> StatusAnswer:
-        if self.broken is not None:
-            raise self.broken
-        states = [job.state for job in self.all.values()]
-        return StatusAnswer(
-            version="0", pid=os.getpid(), started_at=NOW, uptime=5.0, user="alice", state_dir="/state",
-            simulated=True, jobs=Counts(**{state: states.count(state) for state in JobState}),
-            gpus_total=1, gpus_free=1, cpu_total=8, cpu_free=8, memory_total=100, memory_free=100,
-            load=(0.5, 0.5, 0.5), disk_free=1000, last_event=self.live.last_event,
-        )  # fmt: skip
+        return self.memory.status()
 
     async def figures(self) -> Figures:
         counted = {"job_failed": 2, "job_retried": 0}

@@ -15,6 +15,8 @@ from trainforge.api import EventView, GroupsView
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.answering.figures import FigureBook
+from trainforged.daemon.answering.lookups import Lookups
+from trainforged.daemon.answering.memory import Memory
 from trainforged.daemon.answering.output import Output
 from trainforged.daemon.answering.service import DaemonService
 from trainforged.daemon.answering.submissions import Submissions
@@ -145,11 +147,23 @@ class Parts:
             usage=self.supervisor.usage,
             waste=self.accounts.waste,
         )
+        lookups = Lookups(opened.state, opened.store, reader, views, user)
+        memory = Memory(
+            lookups=lookups,
+            engine=self.engine,
+            live=self.live,
+            devices=self.devices,
+            user=user,
+            state_dir=state_dir,
+            project_limit=settings.project_limit,
+            door=door,
+            groups=None if made is None else GroupsView(folder=str(made.folder), limits=made.limits),
+            storage_problem=lambda: self.soundness.problem,
+        )
         self.service = DaemonService(
             engine=self.engine,
             store=opened.store,
             metrics=opened.metrics,
-            progresses=reader.progresses,
             files=files,
             live=self.live,
             submissions=Submissions(
@@ -166,13 +180,11 @@ class Parts:
             accounts=self.accounts,
             figures=self.figures.figures,
             output=Output(opened.state, self._attempt_dir),
+            memory=memory,
+            lookups=lookups,
             user=user,
             state_dir=state_dir,
             largest_file=settings.largest_file,
-            project_limit=settings.project_limit,
-            door=door,
-            groups=None if made is None else GroupsView(folder=str(made.folder), limits=made.limits),
-            storage_problem=lambda: self.soundness.problem,
             watch=self.watch,
         )
 

@@ -44,6 +44,7 @@ class Database:
         self._is_open = False
         self._opened = 0  # how often: readers of a file that was replaced since are not kept
         self._ours: dict[Path, FileId] = {}
+        self.commits = 0  # and replacements: what was read is as it was while this is the same
         self.suspected = False  # an error spoke of damage; whoever looks after it takes the word away
 
     def open(self) -> None:
@@ -55,6 +56,7 @@ class Database:
     def _begin(self) -> None:
         self._is_open = True
         self._opened += 1
+        self.commits += 1
         self._writer = self._connect_writer()
 
     def close(self) -> None:
@@ -103,6 +105,7 @@ class Database:
             try:
                 yield connection
                 connection.execute("COMMIT")
+                self.commits += 1
             except BaseException:
                 self._roll_back(connection)
                 raise

@@ -48,7 +48,10 @@ async def follow(
     try:
         while True:
             last = ended()  # asked before the read that finds nothing more
-            while log.has_news() and (chunk := await asyncio.to_thread(log.read)):
+            while log.has_news():
+                chunk = log.read_at_once() or await asyncio.to_thread(log.read)
+                if not chunk:
+                    break
                 yield chunk
             if last:
                 return
@@ -84,6 +87,12 @@ class Log:
                     return data
                 self._leave(following)
         return b""
+
+    def read_at_once(self) -> bytes:
+        """As `read`, of what was just written and lies in the system's memory: nobody waits for a disk or a
+        thread. Empty where only `read` can tell."""
+        with self._using:
+            return self._part.read_at_once() if self._part is not None and self._lines is None else b""
 
     def has_news(self) -> bool:
         """False if `read` would find nothing. Costs two looks at the disk."""
@@ -182,6 +191,21 @@ class Part:
         data = os.pread(self._descriptor, CHUNK, self._offset)
         self._offset += len(data)
         return data
+
+    def read_at_once(self) -> bytes:
+        """All that is left, if that is one chunk, without a hole, and in memory; else empty."""
+        left = os.fstat(self._descriptor).st_size - self._offset
+        if not 0 < left <= CHUNK:
+            return b""
+        data = bytearray(left)
+        try:
+            if os.lseek(self._descriptor, self._offset, os.SEEK_DATA) != self._offset:
+                return b""
+            count = os.preadv(self._descriptor, [data], self._offset, os.RWF_NOWAIT)
+        except OSError:  # not in memory, or a file system that cannot tell
+            return b""
+        self._offset += count
+        return bytes(data[:count])
 
     def go_to_end(self) -> None:
         self._offset = os.fstat(self._descriptor).st_size

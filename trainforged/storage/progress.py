@@ -29,7 +29,7 @@ Source = Literal["report", "events", "output"]
 SOURCES: tuple[Source, ...] = ("report", "events", "output")  # the first that speaks counts
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The position at one moment."""
 
     time: float

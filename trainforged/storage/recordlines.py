@@ -32,8 +32,9 @@ class Rubbish(StrEnum):
     TOO_MANY_SERIES = "too_many_series"  # or a name that is too long
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """`time` is in seconds since the epoch, by the job's clock."""
+class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="kind"):
+    """`time` is in seconds since the epoch, by the job's clock. Nothing in a record leads back to it, so the
+    collector is spared ten thousand of them a second."""
 
     time: float
 

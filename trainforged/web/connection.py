@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from trainforge.api import ErrorCode
+from trainforged.web.at_once import AtOnce, Question, is_plain
 from trainforged.web.errors import ApiProblem
 from trainforged.web.limits import Inflow, Limits, TokenBucket
 from trainforged.web.routing import json_response
@@ -53,7 +54,8 @@ class Crowd:
 
 class Connection(web.RequestHandler):
     """Closes when nothing whole comes for `idle` seconds, or when an answer is not taken for
-    `stalled` seconds. One for which the `crowd` has no room is told so, and so is whoever is a `stranger`."""
+    `stalled` seconds. One for which the `crowd` has no room is told so, and so is whoever is a `stranger`.
+    `at_once` knows what can be answered at once to who may ask everything."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Connection(web.RequestHandler):
         inflow: Inflow,
         crowd: Crowd,
         stranger: Stranger | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -78,6 +81,9 @@ class Connection(web.RequestHandler):
         self._inflow = inflow
         self._resting: asyncio.TimerHandle | None = None  # while nothing is read, for others to be heard
         self._crowd = crowd
+        self._at_once = at_once
+        self._between = True  # what comes next is the beginning of a request
+        self._plain: bytes | None = None  # the request under way, if it is plain and was alone
         self._bucket = TokenBucket(limits.requests_per_second, limits.burst)
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -118,12 +124,45 @@ class Connection(web.RequestHandler):
         if lost is not None:
             lost()
 
+    def learn(self, route: str, question: Question) -> None:
+        """The request under way can be answered at once when it comes again."""
+        if self._at_once is not None and self._plain is not None:
+            self._at_once.learn(self._plain, route, question)
+
     def data_received(self, data: bytes) -> None:
+        if data.startswith(b"GET "):
+            self._inflow.asked()
+        if self._at_once is not None and self._between:
+            idle = self._idle
+            if idle and self._answered(self._at_once, data):
+                return
+            self._between = is_plain(data)
+            self._plain = data if idle and self._between else None
         super().data_received(data)
         wait = self._inflow.take(len(data))
         if wait and self._resting is None:
             self._resting = self._loop.call_later(wait, self._read_on)
             self._pause_transport_reading()
+
+    @property
+    def _idle(self) -> bool:
+        """Nothing is being answered, and an answer would be sent."""
+        waits = self._waiter is not None and not self._waiter.done() and not self._messages
+        return waits and not (self._close or self._force_close or self.writing_paused)
+
+    def _answered(self, at_once: AtOnce, request: bytes) -> bool:
+        """As the long way would have, within the connection's rate."""
+        now, transport = self._loop.time(), self.transport
+        if transport is None or self._bucket.take(now):
+            return False
+        answer = at_once.answer(request)
+        if answer is None:
+            self._bucket.put_back()
+            return False
+        self._request_count += 1
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        transport.write(answer)
+        return True
 
     def _read_on(self) -> None:
         self._resting = None

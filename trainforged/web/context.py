@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from trainforged.web.at_once import AtOnce
 from trainforged.web.limits import Budget, Inflow, Limits
 from trainforged.web.port.door import Door
 from trainforged.web.service import Service
@@ -34,7 +35,8 @@ class Context:
         self.describe = describe
         self.requests: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
         self.streams: set[asyncio.Task[Any]] = set()  # handlers whose answer goes on and on
-        self.inflow = Inflow(limits.inflow)
+        self.at_once = AtOnce(self.requests)
+        self.inflow = Inflow(limits.inflow, in_crowd=limits.inflow_in_crowd)
         self._bodies = Budget(max(limits.bodies_in_memory, limits.json_body))
 
     @contextlib.asynccontextmanager

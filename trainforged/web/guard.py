@@ -12,7 +12,7 @@ from trainforge.api import ErrorCode
 from trainforged.web.connection import Connection
 from trainforged.web.context import CONTEXT
 from trainforged.web.errors import ApiProblem
-from trainforged.web.routing import json_response
+from trainforged.web.routing import QUESTION, json_response
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = refusal(request, _internal(request, error))
     route = request.match_info.route.resource
     name = route.canonical if route is not None else ""
+    if response.status == 200 and isinstance(request.protocol, Connection) and QUESTION in request:
+        request.protocol.learn(name, request[QUESTION])
     request.app[CONTEXT].requests[request.method if name else "", name, response.status] += 1
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ KIB = 1024
 MIB = 1024 * KIB
 LARGE_PIECE = 16 * KIB  # of a body, as it is read
 INFLOW_AT_ONCE = 0.02  # seconds' worth of large bodies that may come together
+CROWD = 50  # questions in the last second or so, from which on it is a crowd that asks
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     json_body: int = 16 * MIB
     file: int = 2048 * MIB
     inflow: float = 256.0 * MIB  # bytes per second of large bodies, all connections together, sustained
+    inflow_in_crowd: float = 64.0 * MIB  # the same while a crowd asks
     bodies_in_memory: int = 64 * MIB  # JSON bodies being read at one time, all connections together
     body_patience: float = 10.0  # waited for a body in all, beside its share at `least_rate`
     least_rate: float = 64.0 * KIB  # bytes per second
@@ -64,23 +67,37 @@ class TokenBucket:
 
 
 class Inflow:
-    """How fast large bodies come in, all connections together: who sends gigabytes leaves room for who asks.
-    What comes in small pieces is not counted."""
+    """How fast large bodies come in, all connections together: who sends gigabytes leaves room for who asks,
+    and more of it to a crowd (`in_crowd`). What comes in small pieces is not counted."""
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, rate: float, clock: Callable[[], float] = time.monotonic, in_crowd: float | None = None
+    ) -> None:
         self._rate = rate
+        self._in_crowd = rate if in_crowd is None else min(rate, in_crowd)
         self._clock = clock
         self._level = rate * INFLOW_AT_ONCE
         self._at = clock()
+        self._questions = 0.0  # of the last second, about: what is older fades
+        self._asked_at = self._at
+
+    def asked(self) -> None:
+        """Somebody wants an answer."""
+        self._questions = 1.0 + self._recently(now := self._clock())
+        self._asked_at = now
 
     def take(self, size: int) -> float:
         """So many bytes have come: the seconds until their connection may be read on."""
         if size < LARGE_PIECE:
             return 0.0
         now = self._clock()
-        self._level = min(self._rate * INFLOW_AT_ONCE, self._level + (now - self._at) * self._rate) - size
+        rate = self._in_crowd if self._recently(now) >= CROWD else self._rate
+        self._level = min(rate * INFLOW_AT_ONCE, self._level + (now - self._at) * rate) - size
         self._at = now
-        return max(0.0, -self._level / self._rate)
+        return max(0.0, -self._level / rate)
+
+    def _recently(self, now: float) -> float:
+        return self._questions * math.exp(self._asked_at - now)
 
 
 class Budget:

@@ -68,6 +68,15 @@ class Live:
         self._gpus = (self._count, gpus)
         self._wake_for_news()
 
+    def recent(self, after: int, limit: int) -> Sequence[EventView] | None:
+        """Events above `after`, at most `limit`; None where memory does not reach back so far."""
+        return self._from(after, limit) if after >= self._floor else None
+
+    def _from(self, after: int, limit: int) -> list[EventView]:
+        recent = self._recent
+        start = bisect.bisect_right(recent, after, key=lambda event: event.id)
+        return [recent[i] for i in range(start, min(start + limit, len(recent)))]
+
     def listen(self, after: int | None, job: int | None, history: History) -> Cursor:
         """A reader of events above `after` (None: of what happens from now on), of one job or all.
 
@@ -126,9 +135,7 @@ class Cursor:
         return page.events
 
     def _from_memory(self) -> Sequence[EventView]:
-        recent = self._live._recent
-        start = bisect.bisect_right(recent, self._after, key=lambda event: event.id)
-        found = [recent[i] for i in range(start, min(start + PAGE, len(recent)))]
+        found = self._live._from(self._after, PAGE)
         self._after = found[-1].id
         return [event for event in found if self._job in (None, event.job)]
 

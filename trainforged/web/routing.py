@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
+from trainforged.web.at_once import Question
 from trainforged.web.context import Context
 from trainforged.web.decoding import QueryDecoder, decode_body
 from trainforged.web.errors import no_such_job
@@ -26,6 +27,7 @@ from trainforged.web.service import Service
 Q = TypeVar("Q")
 B = TypeVar("B")
 LARGEST_ID = 2**63 - 1
+QUESTION: web.RequestKey[Question] = web.RequestKey("question")
 
 
 class Call(Generic[Q, B]):
@@ -53,6 +55,8 @@ class Call(Generic[Q, B]):
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Any]]
+Asked = Callable[[Call[Any, Any]], Question | None]
+"""What a call asks of memory, if it can be answered from there; it keeps nothing of the request itself."""
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
@@ -72,6 +76,7 @@ class Route:
         self.status = 200
         self.content: tuple[str, ...] = ()  # content types beside JSON
         self.takes_file = False
+        self.at_once: Asked | None = None
         self._query = QueryDecoder(self.query) if self.query else None
         self._body = msgspec.json.Decoder(self.body) if self.body else None
 
@@ -84,7 +89,11 @@ class Route:
         """Decode, ask the handler, encode."""
         query = self._query.decode(request.query) if self._query else None
         body = await self._decoded(request, context) if self._body else None
-        found = await self.handler(Call(request, context, query, body))
+        call = Call[Any, Any](request, context, query, body)
+        found = await self.handler(call)
+        again = request.keep_alive and request.version == HttpVersion11
+        if again and self.at_once is not None and (question := self.at_once(call)) is not None:
+            request[QUESTION] = question
         if isinstance(found, web.StreamResponse):
             return found
         if found is None:
@@ -116,13 +125,15 @@ class Routes:
         status: int = 200,
         content: tuple[str, ...] = (),
         takes_file: bool = False,
+        at_once: Asked | None = None,
     ) -> Callable[[H], H]:
         """Declare the handler below. `content` names what it answers when not JSON; with
-        `takes_file` it reads the body itself, as bytes."""
+        `takes_file` it reads the body itself, as bytes. `at_once` is for what memory may answer."""
 
         def declare(handler: H) -> H:
             route = Route(method, path, summary, handler)
             route.status, route.content, route.takes_file = status, content, takes_file
+            route.at_once = at_once
             self._routes.append(route)
             return handler
 

@@ -96,6 +96,23 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     process_started: float = 0.0
 
 
+class Memory(Protocol):
+    """Answers as `Service` gives them, without waiting for anything; None where that cannot be, and the
+    service itself has to be asked. May raise what it raises."""
+
+    def status(self) -> StatusAnswer: ...
+
+    def gpus(self) -> GpuList | None: ...
+
+    def job(self, job: int) -> JobView | None:
+        """Also None where there is no such job."""
+
+    def jobs(self, which: JobFilter) -> JobList | None: ...
+
+    def events(self, after: int, limit: int) -> EventList | None:
+        """Of all jobs."""
+
+
 class Service(Protocol):
     """The daemon, as its HTTP API sees it.
 
@@ -106,6 +123,10 @@ class Service(Protocol):
     @property
     def live(self) -> Live:
         """Where the daemon publishes what happens; event streams read it."""
+
+    @property
+    def memory(self) -> Memory:
+        """What can be answered at once."""
 
     @property
     def insight(self) -> Insight:

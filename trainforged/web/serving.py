@@ -22,6 +22,7 @@ from pathlib import Path
 from aiohttp import web
 
 from trainforge import locks
+from trainforged.web.at_once import AtOnce
 from trainforged.web.connection import Connection, Crowd, Stranger
 from trainforged.web.context import CONTEXT
 from trainforged.web.peer import is_stranger
@@ -161,12 +162,15 @@ async def serve_tcp(app: web.Application, host: str, port: int) -> Serving:
 
 
 async def _serve(app: web.Application, sock: socket.socket, place: _Place | None) -> Serving:
-    connect, runner = await _prepared(app)
+    connect, runner = await _prepared(app, at_once=app[CONTEXT].at_once)
     return Serving(runner, await _listen(connect, sock), place, connect)
 
 
 async def _prepared(
-    app: web.Application, most: int = sys.maxsize, stranger: Stranger | None = None
+    app: web.Application,
+    most: int = sys.maxsize,
+    stranger: Stranger | None = None,
+    at_once: AtOnce | None = None,
 ) -> tuple[Callable[[], asyncio.Protocol], web.AppRunner]:
     limits, inflow = app[CONTEXT].limits, app[CONTEXT].inflow
     most = min(most, limits.connections, _descriptors() - DESCRIPTORS_KEPT)
@@ -178,7 +182,7 @@ async def _prepared(
     crowd = Crowd(most, limits.quiet)
 
     def connect() -> asyncio.Protocol:
-        return Connection(aiohttp_server, limits, inflow, crowd, stranger)
+        return Connection(aiohttp_server, limits, inflow, crowd, stranger, at_once)
 
     return connect, runner
 

@@ -7,27 +7,21 @@ answered once it is on disk.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-import trainforge
 from trainforge.api import (
     CancelRequest,
-    Counts,
     DiskAnswer,
     ErrorCode,
     EventList,
     GpuList,
     GpuView,
-    GroupsView,
     JobList,
     JobView,
     MetricsAnswer,
     PathAnswer,
-    Progress,
     PruneAnswer,
     PruneRequest,
     RemoveRequest,
@@ -38,25 +32,24 @@ from trainforge.api import (
     UpdateRequest,
 )
 from trainforge.api.report import ReportAnswer
-from trainforge.states import JobState
 from trainforged.core import messages as m
-from trainforged.core import scheduler
 from trainforged.daemon.accounting.watch import AccountWatch
+from trainforged.daemon.answering.lookups import Lookups
+from trainforged.daemon.answering.memory import Memory, event_list
 from trainforged.daemon.answering.output import Output
 from trainforged.daemon.answering.refusing import looked_up, stored
 from trainforged.daemon.answering.submissions import Submissions, ids
-from trainforged.daemon.answering.views import Views, moment
+from trainforged.daemon.answering.views import Views
 from trainforged.daemon.disks.housekeeping import Housekeeping
 from trainforged.daemon.engine import Engine
 from trainforged.daemon.insight.whole import DaemonInsight
 from trainforged.daemon.watching.devices import DeviceWatch
 from trainforged.daemon.watching.use import HistoryWatch
 from trainforged.execution.files.store import Files
-from trainforged.storage.jobs.store import JobStore, Page, Submission
+from trainforged.storage.jobs.store import JobStore
 from trainforged.storage.metrics.store import MetricStore
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.live import Live
-from trainforged.web.port.door import Door
 from trainforged.web.service import Figures, JobFilter, LogFilter, MetricsFilter, PointsFilter
 
 READERS = 1  # of curves at once: together, threads that take turns at each row are slower than one by one
@@ -71,7 +64,6 @@ class DaemonService:
         engine: Engine,
         store: JobStore,
         metrics: MetricStore,
-        progresses: Callable[[Sequence[int]], dict[int, Progress]],
         files: Files,
         live: Live,
         submissions: Submissions,
@@ -81,20 +73,17 @@ class DaemonService:
         accounts: AccountWatch,
         figures: Callable[[], Figures],
         output: Output,
+        memory: Memory,
+        lookups: Lookups,
         user: str,
         state_dir: Path,
         largest_file: Callable[[], int],
-        project_limit: Callable[[], int],
-        door: Door,
-        groups: GroupsView | None,
-        storage_problem: Callable[[], str | None],
         watch: HistoryWatch,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._store = store
         self._metrics = metrics
-        self._progresses = progresses
         self._files = files
         self._live = live
         self._submissions = submissions
@@ -104,15 +93,11 @@ class DaemonService:
         self._accounts = accounts
         self._figures = figures
         self._output = output
+        self._memory = memory
+        self._lookups = lookups
         self._user = user
-        self._state_dir = state_dir
         self._largest_file = largest_file
-        self._project_limit = project_limit
-        self._door = door
-        self._groups = groups
-        self._storage_problem = storage_problem
         self._clock = clock
-        self._started = clock()
         self._reading = asyncio.Semaphore(READERS)
         self._insight = DaemonInsight(
             store, metrics, files, self.job, state_dir / "jobs", watch, lambda: engine.state.devices
@@ -121,6 +106,10 @@ class DaemonService:
     @property
     def live(self) -> Live:
         return self._live
+
+    @property
+    def memory(self) -> Memory:
+        return self._memory
 
     @property
     def insight(self) -> DaemonInsight:
@@ -137,52 +126,10 @@ class DaemonService:
         return tuple(views)
 
     async def job(self, job: int) -> JobView | None:
-        known = await self._find(job)
-        if known is None:
-            return None
-        submission, attempts, progress = await looked_up(self._stored_of, known)
-        if submission is None:  # removed in between
-            return None
-        return self._views.whole(known, submission, attempts, progress)
-
-    def _stored_of(self, job: m.Job) -> tuple[Submission | None, tuple[m.Attempt, ...], Progress | None]:
-        """In one go: to ask a thread costs more than what it does."""
-        progress = self._progresses([job.id]).get(job.id) if job.attempt else None
-        return self._store.submission(job.id), self._store.attempts(job.id), progress
+        return await self._lookups.job(job)
 
     async def jobs(self, which: JobFilter) -> JobList:
-        if which.states == (JobState.QUEUED,) and which.name is None and which.user in (None, self._user):
-            return self._queue(which)
-        page, progress = await looked_up(self._stored_page, which, _number(which.cursor))
-        known = self._engine.state.jobs
-        views = tuple(
-            self._views.job(
-                known.get(row.job.id, row.job),
-                progress=progress.get(row.job.id),
-                git=row.summary.git,
-                description=row.summary.description,
-                base_image=row.summary.base_image,
-            )
-            for row in page.rows
-        )
-        return JobList(jobs=views, next=str(page.next) if page.next is not None else None)
-
-    def _stored_page(self, which: JobFilter, cursor: int | None) -> tuple[Page, dict[int, Progress]]:
-        """With what was last stored of those that have run."""
-        page = self._store.page(
-            states=which.states, user=which.user, name=which.name, limit=which.limit, cursor=cursor
-        )
-        started = [row.job.id for row in page.rows if row.job.attempt]
-        return page, self._progresses(started) if started else {}
-
-    def _queue(self, which: JobFilter) -> JobList:
-        """A page of the queue in the order in which it will start; the cursor is the place."""
-        start = _number(which.cursor) or 0
-        queue, jobs = self._engine.state.queue, self._engine.state.jobs
-        places = queue[start : start + which.limit]
-        end = start + len(places)
-        views = tuple(self._views.job(jobs[job_id]) for _, job_id in places)
-        return JobList(jobs=views, next=str(end) if end < len(queue) else None)
+        return await self._lookups.jobs(which)
 
     async def cancel(self, job: int, request: CancelRequest) -> JobView:
         return await self._order(m.CancelRequested(time=self._clock(), job=job, now=request.now))
@@ -225,13 +172,8 @@ class DaemonService:
             raise no_such_job(job_id)
         return view
 
-    async def _find(self, job_id: int) -> m.Job | None:
-        """The job as memory has it, else as storage has it."""
-        known = self._engine.state.jobs.get(job_id)
-        return known if known is not None else await looked_up(self._store.job, job_id)
-
     async def _job(self, job_id: int) -> m.Job:
-        job = await self._find(job_id)
+        job = await self._lookups.find(job_id)
         if job is None:
             raise no_such_job(job_id)
         return job
@@ -261,8 +203,9 @@ class DaemonService:
         return found
 
     async def events(self, after: int, job: int | None, limit: int) -> EventList:
-        found = await looked_up(self._store.events, after, job, limit)
-        return EventList(events=found, next=found[-1].id if len(found) == limit else None)
+        if job is None and (known := self._memory.events(after, limit)) is not None:
+            return known
+        return event_list(await looked_up(self._store.events, after, job, limit), limit)
 
     # ------------------------------------------------------------ contents of files
 
@@ -289,33 +232,7 @@ class DaemonService:
         return next(gpu for gpu in self._devices.gpus().gpus if gpu.uuid == uuid)
 
     async def status(self) -> StatusAnswer:
-        state = self._engine.state
-        devices = list(state.devices.values())
-        free = scheduler.free(devices, state.leases.values(), state.machine)
-        return StatusAnswer(
-            version=trainforge.__version__,
-            pid=os.getpid(),
-            started_at=moment(self._started),
-            uptime=self._clock() - self._started,
-            user=self._user,
-            state_dir=str(self._state_dir),
-            simulated=self._devices.inventory.simulated,
-            jobs=Counts(**{str(name): state.counts[name] for name in JobState}),
-            gpus_total=len(devices),
-            gpus_free=len(free.gpus),
-            cpu_total=state.machine.cpu,
-            cpu_free=free.cpu,
-            memory_total=state.machine.memory,
-            memory_free=free.memory,
-            load=os.getloadavg(),
-            disk_free=shutil.disk_usage(self._state_dir).free,
-            last_event=self._live.last_event,
-            project_limit=self._project_limit(),
-            web=self._door.address,
-            web_problem=self._door.problem,
-            storage_problem=self._storage_problem(),
-            groups=self._groups,
-        )
+        return self._memory.status()
 
     async def figures(self) -> Figures:
         return self._figures()
@@ -325,11 +242,3 @@ class DaemonService:
 
     async def disk(self) -> DiskAnswer:
         return await self._housekeeping.disk()
-
-
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not cursor.isdecimal() or len(cursor) > 18:
-        raise ApiProblem(ErrorCode.INVALID_REQUEST, f"cursor: expected a `next`, found {cursor!r}")
-    return int(cursor)

@@ -164,6 +164,11 @@ class JobStore:
 
     # ---- reading
 
+    @property
+    def commits(self) -> int:
+        """While this is the same, so is everything that can be read here."""
+        return self._database.commits
+
     def load(self) -> Remembered:
         """What the core starts from."""
         with self._database.read() as connection:

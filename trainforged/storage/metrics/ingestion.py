@@ -6,6 +6,7 @@ that failed it must be thrown away.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,9 @@ from trainforged.storage.recordlines import Checkpoint, CheckpointSkipped, Repor
 MOST_SERIES = 1000  # of one job and rank
 LONGEST_NAME = 200
 MOST_SLOTS = 20_000
+AT_ONCE = 128  # samples of one statement: SQLite gives the interpreter away, and wants it back, for each
+_ONE = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT_SOME = f"INSERT INTO samples VALUES {', '.join([_ONE] * AT_ONCE)}"
 
 Notable = Resumed | Checkpoint | CheckpointSkipped | Stopping
 
@@ -105,10 +109,7 @@ class Ingestion:
         refused: Counter[int] = Counter()
         for reading in readings:
             whole: list[tuple[int, int, int]] = []
-            connection.executemany(
-                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._samples(connection, reading, refused, whole, rest),
-            )
+            _insert(connection, self._samples(connection, reading, refused, whole, rest))
             blocks.note(connection, whole)
             if reading.file == 0:
                 self._note_start(connection, reading)
@@ -195,3 +196,12 @@ class Ingestion:
                 "INSERT INTO progress VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET body = excluded.body",
                 (job, msgspec.json.encode(reading.tracked).decode()),
             )
+
+
+def _insert(connection: sqlite3.Connection, samples: Iterator[_Sample]) -> None:
+    """What makes the samples may read the database meanwhile, though not those that were just made."""
+    while some := list(itertools.islice(samples, AT_ONCE)):
+        if len(some) < AT_ONCE:
+            connection.executemany(f"INSERT INTO samples VALUES {_ONE}", some)
+        else:
+            connection.execute(_INSERT_SOME, list(itertools.chain.from_iterable(some)))

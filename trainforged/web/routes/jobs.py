@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -81,16 +82,28 @@ def _check_folder(request: JobRequest) -> None:
         raise ApiProblem(ErrorCode.INVALID_REQUEST, message)
 
 
-@routes.add("GET", "/v1/jobs", "Jobs, newest first, a page at a time")
-async def list_jobs(call: Call[JobsQuery, None]) -> JobList:
-    query = call.query
-    which = JobFilter(
+def _filter(query: JobsQuery) -> JobFilter:
+    return JobFilter(
         states=query.state, user=query.user, name=query.name, limit=query.limit, cursor=query.cursor
     )
-    return await call.service.jobs(which)
 
 
-@routes.add("GET", "/v1/jobs/{id}", "One job, with its attempts and why they ended")
+@routes.add(
+    "GET",
+    "/v1/jobs",
+    "Jobs, newest first, a page at a time",
+    at_once=lambda call: partial(call.service.memory.jobs, _filter(call.query)),
+)
+async def list_jobs(call: Call[JobsQuery, None]) -> JobList:
+    return await call.service.jobs(_filter(call.query))
+
+
+@routes.add(
+    "GET",
+    "/v1/jobs/{id}",
+    "One job, with its attempts and why they ended",
+    at_once=lambda call: partial(call.service.memory.job, call.job),
+)
 async def show_job(call: Call[None, None]) -> JobView:
     found = await call.service.job(call.job)
     if found is None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from trainforge.api import DiskAnswer, DrainRequest, ErrorCode, GpuList, GpuView, StatusAnswer
 from trainforge.api.report import ReportAnswer
 from trainforge.jobfile.units import parse_duration
+from trainforged.web.at_once import Question
 from trainforged.web.errors import ApiProblem
 from trainforged.web.prometheus import CONTENT_TYPE, scrape
 from trainforged.web.routing import Call, Routes
@@ -23,7 +24,16 @@ class GpusQuery(msgspec.Struct, frozen=True, kw_only=True):
     history: Annotated[float, msgspec.Meta(ge=0, le=86400)] | None = None  # seconds
 
 
-@routes.add("GET", "/v1/gpus", "The devices; with `history`, their last so many seconds")
+def _gpus_as_they_are(call: Call[GpusQuery, None]) -> Question | None:
+    return call.service.memory.gpus if call.query.history is None else None
+
+
+@routes.add(
+    "GET",
+    "/v1/gpus",
+    "The devices; with `history`, their last so many seconds",
+    at_once=_gpus_as_they_are,
+)
 async def gpus(call: Call[GpusQuery, None]) -> GpuList:
     return await call.service.gpus(call.query.history)
 
@@ -38,7 +48,12 @@ async def undrain(call: Call[None, None]) -> GpuView:
     return await call.service.undrain(call.request.match_info["uuid"])
 
 
-@routes.add("GET", "/v1/status", "The daemon: version, uptime, counts, load")
+@routes.add(
+    "GET",
+    "/v1/status",
+    "The daemon: version, uptime, counts, load",
+    at_once=lambda call: call.service.memory.status,
+)
 async def status(call: Call[None, None]) -> StatusAnswer:
     return await call.service.status()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from trainforge.api import ErrorCode, EventList, MetricsAnswer, PointsAnswer
 from trainforge.api.page import FoundLines
+from trainforged.web.at_once import Question
 from trainforged.web.errors import ApiProblem, no_such_job
 from trainforged.web.insight import LineFilter
 from trainforged.web.routing import Call, Routes
@@ -98,7 +100,13 @@ async def job_events(call: Call[EventsQuery, None]) -> EventList | web.StreamRes
     return await _events(call, job)
 
 
-@routes.add("GET", "/v1/events", "What happened, in order", content=(EVENT_STREAM,))
+def _recent_events(call: Call[EventsQuery, None]) -> Question | None:
+    if EVENT_STREAM in call.request.headers.get("Accept", ""):
+        return None
+    return partial(call.service.memory.events, call.query.after or 0, call.query.limit)
+
+
+@routes.add("GET", "/v1/events", "What happened, in order", content=(EVENT_STREAM,), at_once=_recent_events)
 async def events(call: Call[EventsQuery, None]) -> EventList | web.StreamResponse:
     return await _events(call, None)
 
