@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_service import FakeService
-from tests.shell.web import Answer, Api, served, soon, submission
+from tests.shell.web.served import Answer, Api, served, soon, submission
 from trainforged.web.app import make_app, make_web_app
 from trainforged.web.at_once import MOST, AtOnce, is_plain
 from trainforged.web.context import CONTEXT

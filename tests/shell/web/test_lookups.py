@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.storing import a_job, add
+from tests.shell.storage.storing import a_job, add
 from trainforge.states import JobState
 from trainforged.core import messages as m
 from trainforged.core.state import State
