@@ -193,7 +193,7 @@ class Part:
         return data
 
     def read_at_once(self) -> bytes:
-        """All that is left, if that is one chunk, without a hole, and in memory; else empty."""
+        """All that is left, if that is one chunk, not at a hole, and in memory; else empty."""
         left = os.fstat(self._descriptor).st_size - self._offset
         if not 0 < left <= CHUNK:
             return b""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.shell.storage.storing import wait_until
 from trainforged.storage import logs
-from trainforged.storage.logs import CHUNK, LONGEST_TAIL, follow, tail
+from trainforged.storage.logs import CHUNK, LONGEST_TAIL, Log, follow, tail
 
 
 class Shim:
@@ -186,6 +186,50 @@ def test_a_single_ranks_log_is_outputs_and_no_other_link_is_followed(tmp_path: P
 
 
 # ---------------------------------------------------------------- while it grows
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> None:
+    """A file system that tells what lies in memory."""
+    path = tmp_path / "probe"
+    path.write_bytes(b"x")
+    with path.open("rb") as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except OSError as error:
+            pytest.skip(f"this file system cannot: {error}")
+
+
+@pytest.mark.usefixtures("told")
+def test_what_was_just_written_is_read_at_once(tmp_path: Path, shim: Shim) -> None:
+    log = Log(tmp_path, "output")
+    shim.write(b"one\n")
+    assert log.read_at_once() == b"", "no file is open yet"
+    assert log.read() == b"one\n"
+    assert log.read_at_once() == b""
+    shim.write(b"two\n")
+    assert log.read_at_once() == b"two\n"
+    shim.write(b"x" * (CHUNK + 1))
+    assert log.read_at_once() == b"", "it is more than a chunk"
+    assert log.read() + log.read_at_once() == b"x" * (CHUNK + 1)
+    log.close()
+
+
+@pytest.mark.usefixtures("told")
+async def test_who_follows_asks_no_thread_for_what_comes(
+    tmp_path: Path, shim: Shim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim.write(b"one\n")
+    reader = Reader(tmp_path)
+    await reader.has(b"one\n")
+    asked: list[object] = []
+    read = Log.read
+    monkeypatch.setattr(Log, "read", lambda log: asked.append(log) or read(log))
+    for number in range(5):
+        shim.write(b"%d\n" % number)
+        await reader.has(b"one\n" + b"".join(b"%d\n" % n for n in range(number + 1)))
+    assert not asked
+    await reader.all()
 
 
 async def test_a_follower_gets_what_is_there_and_what_comes(tmp_path: Path, shim: Shim) -> None:

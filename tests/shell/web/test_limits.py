@@ -17,7 +17,7 @@ import pytest
 from tests.shell.fake_service import FakeService
 from tests.shell.web.served import DEADLINE, Answer, served, soon, submission
 from tests.support import until
-from trainforged.web.limits import Budget, Inflow, TokenBucket
+from trainforged.web.limits import CROWD, Budget, Inflow, TokenBucket
 
 SHA = "a" * 64
 MIB = 2**20
@@ -98,6 +98,22 @@ def test_small_pieces_do_not_count_against_the_inflow() -> None:
     assert inflow.take(50 * MIB) == pytest.approx(0.98)
     now[0] = 2.0
     assert inflow.take(2 * MIB) == 0
+
+
+def test_while_a_crowd_asks_less_comes_in() -> None:
+    now = [0.0]
+    inflow = Inflow(100.0 * MIB, lambda: now[0], in_crowd=10.0 * MIB)
+    for _ in range(CROWD):
+        inflow.asked()
+    assert inflow.take(5 * MIB) == pytest.approx(0.48)
+    now[0] = 100.0
+    for _ in range(CROWD - 1):
+        inflow.asked()
+    assert inflow.take(5 * MIB) == pytest.approx(0.03), "so few are no crowd"
+    inflow.asked()
+    assert inflow.take(1 * MIB) == pytest.approx(0.4)
+    now[0] = 101.0
+    assert inflow.take(1 * MIB) == 0, "and it is over"
 
 
 async def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:
