@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.client.topping import TODAY, WHY, job, known, screen, training
 from tfctl.commands.metrics import _table, plots
-from tfctl.commands.status import room_for_ended
+from tfctl.commands.status import room_for_ended, room_for_waiting
 from tfctl.commands.why import explain
 from tfctl.render.figures import counted
 from tfctl.render.jobs import eta, row, terminal_table, whole
@@ -92,6 +92,11 @@ def test_on_a_narrow_terminal_the_reason_of_each_waiting_job_is_seen() -> None:
 def test_ended_jobs_do_not_push_others_off_the_screen() -> None:
     assert [room_for_ended(others, 24) for others in (0, 10, 30)] == [20, 10, 3]
     assert room_for_ended(30, None) == 20
+
+
+def test_a_long_queue_does_not_push_running_jobs_off_the_screen() -> None:
+    assert [room_for_waiting(running, 24) for running in (0, 10, 30)] == [17, 7, 5]
+    assert room_for_waiting(8, None) == 1000
 
 
 def test_a_job_that_is_held_has_no_gpus_and_is_not_held_twice() -> None:

@@ -376,6 +376,20 @@ def test_jobs_of_one_name_are_told_apart_by_what_was_set_for_them(daemon: RealDa
     assert line.endswith("  LR=3")
 
 
+def test_a_queue_that_is_longer_than_the_screen_is_counted(daemon: RealDaemon) -> None:
+    job = daemon.command("sleep", "600", name="runs")
+    daemon.wait_for(job.id, JobState.RUNNING)
+    daemon.tfctl(
+        "submit", "--name", "many", "--hold", "--sweep", f"X={','.join(map(str, range(60)))}", "--", "true"
+    )
+    shown = on_a_terminal(daemon, "status", columns=80)
+    assert any(" runs " in line for line in shown)
+    waiting = sum(" many X=" in line for line in shown)
+    assert 5 <= waiting < 60
+    assert f"… and {60 - waiting} more wait; --state queued, or held, lists all" in shown
+    assert len(daemon.tfctl("status", "--state", "held").stdout.splitlines()) == 61
+
+
 def test_several_jobs_are_a_table_and_one_is_shown_whole(daemon: RealDaemon) -> None:
     first, second = (daemon.command("true", name=name).id for name in ("one", "two"))
     for job in (first, second):

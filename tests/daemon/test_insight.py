@@ -79,7 +79,7 @@ def test_jobs_are_compared_and_differ_in_what_differs(daemon: RealDaemon) -> Non
     assert series["loss"]["value"][7] == "NaN"
 
     printed = daemon.tfctl("compare", str(first), str(second)).stdout
-    assert "environment.env.LR" in printed
+    assert "\nLR " in printed
     assert "0.25" in printed
     assert "loss" in printed
 

@@ -40,7 +40,10 @@ def tables(compared: Comparison) -> Iterator[str]:
         ["state", *(str(job.state) for job in compared.jobs)],
     ]
     rows += [
-        [one_line(setting.path), *(one_line(setting.values.get(job) or "-") for job in jobs)]
+        [
+            one_line(setting.path.removeprefix("environment.env.")),
+            *(one_line(setting.values.get(job) or "-") for job in jobs),
+        ]
         for setting in compared.settings
     ]
     right = range(1, len(jobs) + 1)

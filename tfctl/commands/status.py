@@ -17,7 +17,7 @@ from tfctl.render.plain import table
 from tfctl.render.words import one_line, visible
 from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
-from trainforge.api import JobView
+from trainforge.api import Counts, JobView
 from trainforge.client.client import Client
 from trainforge.states import ENDED, JobState
 
@@ -25,7 +25,8 @@ LATELY = datetime.timedelta(hours=24)
 MOST_ENDED = 20
 LEAST_ENDED = 3
 HEADING = 4  # rows of the table's heading and of the prompts around it
-MOST_WAITING = 1000
+MOST_WAITING = 1000  # to a pipe
+LEAST_WAITING = 5
 INTERVAL = 2.0  # seconds between two looks of --watch
 RUNNING = (JobState.RUNNING, JobState.STARTING, JobState.STOPPING, JobState.UNKNOWN)
 WAITING = (JobState.BACKOFF, JobState.HELD)
@@ -53,16 +54,23 @@ def _show(client: Client, args: argparse.Namespace) -> int:
     if args.jobs:
         named = [client.job(job) for job in select(client, args.jobs)]
         return _show_whole(named, args.json) if len(named) == 1 or args.whole or args.json else _list(named)
-    jobs = _jobs(client, args)
-    if problem := client.status().storage_problem:
-        print(f"tfctl: {problem}", file=sys.stderr)
+    status = client.status()
+    jobs, left_out = _jobs(client, args, status.jobs)
+    if status.storage_problem:
+        print(f"tfctl: {status.storage_problem}", file=sys.stderr)
     if args.json:
         print_json({"jobs": jobs})
-        return 0
-    if not jobs and to_terminal():
+    elif not jobs and to_terminal():
         print(_none_of(args))
-        return 0
-    return _list(jobs)
+    else:
+        _list(jobs)
+    if left_out:
+        more = f"{left_out:,} more wait; --state queued, or held, lists all"
+        if to_terminal():
+            print(f"… and {more}")
+        else:
+            print(f"note: {more}", file=sys.stderr)
+    return 0
 
 
 def _none_of(args: argparse.Namespace) -> str:
@@ -72,6 +80,7 @@ def _none_of(args: argparse.Namespace) -> str:
 
 
 def _list(jobs: Sequence[JobView]) -> int:
+    """Print the table."""
     if to_terminal():
         _print_table(jobs)
     else:
@@ -79,18 +88,36 @@ def _list(jobs: Sequence[JobView]) -> int:
     return 0
 
 
-def _jobs(client: Client, args: argparse.Namespace) -> Sequence[JobView]:
+def _jobs(client: Client, args: argparse.Namespace, counts: Counts) -> tuple[Sequence[JobView], int]:
+    """The jobs to show, and how many that wait are not among them."""
     user = _me() if args.mine else None
     if args.state:
-        return list(client.all_jobs(states=_states(args.state), user=user))
+        return list(client.all_jobs(states=_states(args.state), user=user)), 0
     if args.all:
-        return list(client.all_jobs(user=user))
-    running = client.jobs(states=(*RUNNING, *WAITING), user=user, limit=1000).jobs
-    queued = client.jobs(states=(JobState.QUEUED,), user=user, limit=MOST_WAITING).jobs
-    first = [*sorted(running, key=lambda job: (job.state in WAITING, job.id)), *queued]
+        return list(client.all_jobs(user=user)), 0
+    running = client.jobs(states=RUNNING, user=user, limit=1000).jobs
+    room = room_for_waiting(len(running), _lines())
+    next_up = client.jobs(states=(JobState.QUEUED,), user=user, limit=room).jobs
+    kept = client.jobs(states=WAITING, user=user, limit=max(LEAST_WAITING, room - len(next_up))).jobs
+    first = [*_by_number(running), *_by_number(kept), *next_up]
     ended = client.jobs(states=ENDED, user=user, limit=room_for_ended(len(first), _lines())).jobs
     since = datetime.datetime.now(datetime.UTC) - LATELY
-    return [*first, *(job for job in ended if job.ended_at and job.ended_at > since)]
+    lately = [job for job in ended if job.ended_at and job.ended_at > since]
+    waiting = counts.queued + counts.held + counts.backoff
+    full = len(next_up) == room or len(kept) >= max(LEAST_WAITING, room - len(next_up))
+    return [*first, *lately], max(0, waiting - len(next_up) - len(kept)) if full else 0
+
+
+def _by_number(jobs: Sequence[JobView]) -> list[JobView]:
+    return sorted(jobs, key=lambda job: job.id)
+
+
+def room_for_waiting(others: int, lines: int | None) -> int:
+    """How many waiting jobs are shown below the others, those that start next: on a screen of so many lines
+    as many as leave room for the jobs that ended last."""
+    if lines is None:
+        return MOST_WAITING
+    return min(MOST_WAITING, max(LEAST_WAITING, lines - HEADING - LEAST_ENDED - others))
 
 
 def room_for_ended(others: int, lines: int | None) -> int:
