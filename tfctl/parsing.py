@@ -31,6 +31,16 @@ class Parser(argparse.ArgumentParser):
         where = "" if "; " in message else f"; {self.prog} --help says what there is"
         self.exit(2, f"{self.prog}: {message}{where}\n")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        from difflib import get_close_matches
+
+        choices = [str(choice) for choice in action.choices]
+        near = get_close_matches(str(value), choices, 2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise argparse.ArgumentError(action, f"expected {', '.join(choices)}, found {value!r}{hint}")
+
     def unknown(self, words: list[str], hint: str = "") -> NoReturn:
         """Refuse arguments that there are not. `hint`: what else than an option may have been meant."""
         near = meant(words[0], list(self._option_string_actions), SURE if hint else LIKELY)

@@ -129,9 +129,9 @@ def web_address(listen: str | bool) -> tuple[str, int] | None:
     """Of `HOST:PORT` or `off`. Raises ValueError."""
     if listen is False or listen == "off":
         return None
-    host, _, port = str(listen).rpartition(":")
+    host, colon, port = str(listen).rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+    if not (colon and port.isascii() and port.isdecimal() and int(port) < 65536):
         raise ValueError(f"expected HOST:PORT or off, found {listen!r}")
     if host not in ("localhost", "::1") and not LOOPBACK.fullmatch(host):
         message = f"the page is served to this machine alone (127.0.0.1), not at {host!r}"

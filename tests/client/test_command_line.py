@@ -170,6 +170,7 @@ def test_what_other_tools_call_it(tfctl: Tfctl, word: str, meant: str) -> None:
         ("submit --dependency=3", "unknown: --dependency=3; did you mean --after, --afterany, --afternotok?"),
         ("submit --gres gpu:2 -- make", "unknown: --gres; did you mean --gpu?"),
         ("why", "the following arguments are required: JOB; tfctl why --help says what there is"),
+        ("completion zhs", "argument shell: expected bash, zsh, fish, found 'zhs'; did you mean zsh?"),
         ("gpus --xyzzy", "unknown: --xyzzy; tfctl gpus --help says what there is"),
     ],
 )  # fmt: skip

@@ -376,6 +376,21 @@ def test_jobs_of_one_name_are_told_apart_by_what_was_set_for_them(daemon: RealDa
     assert line.endswith("  LR=3")
 
 
+def test_what_is_not_there_is_told_with_what_there_is(daemon: RealDaemon) -> None:
+    silent = daemon.command("true").id
+    daemon.wait_for(silent)
+    assert daemon.tfctl("logs", str(silent)).stderr == f"note: job {silent} has no output\n"
+    held = daemon.command("true", hold=True).id
+    assert daemon.tfctl("logs", str(held)).stderr == f"note: job {held} has no output yet\n"
+    gone = daemon.tfctl("logs", str(silent), "--attempt", "7", check=False)
+    assert gone.stderr == f"tfctl: job {silent} has no attempt 7; its newest is 1\n"
+    state = daemon.tfctl("status", "--state", "runing", check=False)
+    assert state.stderr.endswith("found 'runing'; did you mean running?\n")
+    assert daemon.tfctl("metrics", str(silent), check=False).stderr.startswith(
+        "tfctl: no series has been reported: trainforge.report(loss=…) makes one"
+    )
+
+
 def test_a_queue_that_is_longer_than_the_screen_is_counted(daemon: RealDaemon) -> None:
     job = daemon.command("sleep", "600", name="runs")
     daemon.wait_for(job.id, JobState.RUNNING)

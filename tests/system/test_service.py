@@ -148,7 +148,7 @@ def test_without_lingering_a_job_has_no_unit_and_outlives_the_daemon_too(machine
         assert "/system.slice/trainforged.service" in group
         said = machine.tfctl("doctor", check=False).stdout
         assert "control groups below /sys/fs/cgroup/system.slice/trainforged.service/trainforge" in said
-        assert "which limit neither memory nor cpu, which are not ours to limit (lingering is off)" in said
+        assert "which limit neither memory nor cpu: those are not ours to limit (lingering is off)" in said
         members = machine.run("cat", f"/proc/{shim['pid']}/task/{shim['pid']}/children").stdout.split()
         assert f"/trainforge/trainforge-{job}-1-" in machine.run("cat", f"/proc/{members[0]}/cgroup").stdout
         assert f"sudo loginctl enable-linger {USER}" in said

@@ -136,7 +136,7 @@ def _openable(user: str) -> str:
 def _held_by(groups: GroupsView | None) -> str:
     if groups is None:
         return "sessions and process groups, below a subreaper"
-    limited = " and ".join(groups.limits) or "neither memory nor cpu, which are not ours to limit"
+    limited = " and ".join(groups.limits) or "neither memory nor cpu: those are not ours to limit"
     return f"control groups below {groups.folder}, which limit {limited}"
 
 

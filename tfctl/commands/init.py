@@ -34,7 +34,12 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "checkpoints")  # of t
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="where (default: here)")
     parser.add_argument("--name", help="the project's name (default: the folder's)")
-    parser.add_argument("--template", choices=TEMPLATES, default=TEMPLATES[0])
+    parser.add_argument(
+        "--template",
+        choices=TEMPLATES,
+        default=TEMPLATES[0],
+        help="a ResNet on images, or a bare loop (default: the former)",
+    )
     parser.add_argument("--force", action="store_true", help="write over files that are there")
 
 

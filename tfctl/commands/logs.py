@@ -46,6 +46,9 @@ def _logs(client: Client, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\njob {job} goes on; tfctl logs {job} -f shows it again", file=sys.stderr)
         return 130
+    if not size and args.tail != 0:
+        yet = "" if client.job(job).state.ended else " yet"
+        print(f"note: job {job} has no output{yet}", file=sys.stderr)
     if args.tail is not None and lines < args.tail and size > TAIL // 2 and args.attempt != "all":
         print(f"note: --tail gives at most the newest 16 MiB ({lines} lines here); {ALL}", file=sys.stderr)
     return 0

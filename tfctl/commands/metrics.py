@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(answers[0] if len(answers) == 1 else answers)
         return 0
     if not any(answer.series for answer in answers):
-        wanted = f" called {', '.join(args.name)}" if args.name else ""
-        raise Failure(f"no series{wanted} has been reported", NO_SUCH_JOB if args.name else 1)
+        raise Failure(_nothing(args, jobs), NO_SUCH_JOB if args.name else 1)
     if _exports(args):
         return _export(jobs, answers, args)
     if args.plot:
@@ -53,6 +52,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_table(jobs, answers))
     return 0
+
+
+def _nothing(args: argparse.Namespace, jobs: Sequence[JobView]) -> str:
+    """That there is no series, or none of that name, and what there is."""
+    names = [name for job in jobs if job.progress is not None for name in job.progress.metrics]
+    if not args.name or not names:
+        return "no series has been reported" + (": trainforge.report(loss=…) makes one" if not names else "")
+    return f"no series called {', '.join(args.name)}; there are {', '.join(dict.fromkeys(names))}"
 
 
 def _export(jobs: Sequence[JobView], answers: Sequence[MetricsAnswer], args: argparse.Namespace) -> int:

@@ -28,7 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="a key of the job file")
     add("--env", action="append", default=[], metavar="K=V", help="a variable for the job")
     add("--code", choices=("frozen", "current"), default="frozen", help="the old code, or as it is now")
-    add("--from", dest="checkpoint", choices=("newest", "best", "none"), default="newest")
+    add(
+        "--from",
+        dest="checkpoint",
+        choices=("newest", "best", "none"),
+        default="newest",
+        help="the checkpoint to go on from",
+    )
     add("--json", action="store_true", help="print the job as JSON")
 
 

@@ -135,11 +135,17 @@ def _lines() -> int | None:
 
 
 def _states(words: Sequence[str]) -> list[JobState]:
-    try:
-        return [JobState(word) for part in words for word in part.split(",")]
-    except ValueError as error:
-        known = ", ".join(JobState)
-        raise Failure(f"--state: {str(error).split(' is')[0]} is no state; expected one of {known}") from None
+    return [_state(word) for part in words for word in part.split(",")]
+
+
+def _state(word: str) -> JobState:
+    if word in tuple(JobState):
+        return JobState(word)
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(JobState), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise Failure(f"--state: expected one of {', '.join(JobState)}, found {word!r}{hint}")
 
 
 def _me() -> str:

@@ -30,6 +30,14 @@ from trainforge.jobfile.layers import Point, grid, varied
 from trainforge.jobfile.patches import difference
 from trainforge.spec import JobSpec
 
+EXAMPLES = """\
+examples:
+  tfctl submit                                    the project in this folder
+  tfctl submit train.py --gpu 2 -- --lr 0.1       a script, on two GPUs, with arguments
+  tfctl submit --gpu 1 -- make all                a command
+  tfctl submit --sweep LR=0.1,0.2 --sweep SEED=1,2,3     six jobs
+  tfctl submit --set schedule.priority=5 --env EPOCHS=90
+"""
 AFTER = {
     "--after --afterok": "these have succeeded",
     "--afterany": "these have ended, however",
@@ -38,6 +46,7 @@ AFTER = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
     parser.usage = "tfctl submit [PROJECT_DIR|JOB_FILE|SCRIPT.py] [options] [-- COMMAND or script arguments]"
     add = parser.add_argument
     add("target", nargs="?", metavar="TARGET", help="a folder, job file or script (default: this folder)")

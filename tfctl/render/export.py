@@ -72,6 +72,8 @@ def write_parquet(table: Iterator[Row], path: Path) -> int:
         pyarrow.float64(), pyarrow.float64(), pyarrow.timestamp("us", "UTC"), pyarrow.float64(),
     )  # fmt: skip
     schema = pyarrow.schema(list(zip(HEADING, kinds, strict=True)))
+    if not path.parent.is_dir():
+        raise Failure(f"{path}: there is no folder {path.parent}", 1)
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     count = 0
     try:

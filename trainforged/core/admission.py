@@ -7,6 +7,8 @@ from trainforged.core import dependencies
 from trainforged.core import messages as m
 from trainforged.core.state import Draft
 
+NONE = "none: --gpu 0 runs it on the CPU, and trainforged --simulate-gpus 2 makes some up to try things with"
+
 
 def refusal(
     draft: Draft, resources: Resources, schedule: Schedule, already: m.Job | None = None
@@ -20,7 +22,7 @@ def _too_large(draft: Draft, resources: Resources) -> m.Refused | None:
     gpus = len(draft.all_devices())
     least, most = resources.gpu_range
     if least > gpus or (isinstance(resources.gpu, int) and most > gpus):
-        has = f"{gpus} (tfctl gpus)" if gpus else "none; trainforged --simulate-gpus 2 makes some up"
+        has = f"{gpus} (tfctl gpus)" if gpus else NONE
         return _over("resources.gpu", f"0–{gpus}" if gpus else "0", resources.gpu, has)
     if resources.cpu is not None and resources.cpu > machine.cpu:
         return _over("resources.cpu", f"1–{machine.cpu}", resources.cpu, f"{machine.cpu} cores")

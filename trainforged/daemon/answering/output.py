@@ -30,7 +30,9 @@ class Output:
         first = 1 if which.attempt == "all" else job.attempt if which.attempt == "latest" else which.attempt
         single = isinstance(which.attempt, int)
         if single and not 1 <= first <= job.attempt:
-            raise ApiProblem(ErrorCode.NOT_FOUND, f"job {job.id} has had {job.attempt} attempts, not {first}")
+            raise ApiProblem(
+                ErrorCode.NOT_FOUND, f"job {job.id} has no attempt {first}; its newest is {job.attempt}"
+            )
         self._check_rank(job, first, which.rank)
         last = first if single else job.attempt
         return self._chunks(job.id, name, first, last, which, onward=which.follow and not single)

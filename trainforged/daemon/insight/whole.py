@@ -221,7 +221,7 @@ class DaemonInsight:
         if which.attempt == "latest":
             return (job.attempt,) if job.attempt else ()
         if not 1 <= which.attempt <= job.attempt:
-            message = f"job {job.id} has had {job.attempt} attempts, not {which.attempt}"
+            message = f"job {job.id} has no attempt {which.attempt}; its newest is {job.attempt}"
             raise ApiProblem(ErrorCode.NOT_FOUND, message)
         return (which.attempt,)
 
