@@ -12,7 +12,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tfctl
@@ -22,6 +22,7 @@ from tfctl.targets import here
 from trainforge.driver import driver_present
 
 TEMPLATES = ("image-classification", "blank")
+FEW = 8  # files that are named one by one
 FOR_THE_CPU = "-cpu"  # NAME-cpu.EXT of a template is NAME.EXT of a project that is made where there is no GPU
 ON_THE_CPU = {
     "image-classification": "no GPU was found here, so the job is a small one, which trains on the CPU in a "
@@ -59,13 +60,20 @@ def run(args: argparse.Namespace) -> int:
     where = "" if args.folder in ("", ".") else f" {args.folder}"
     what = f"project {name}" if args.name or not existed else "the project"
     with of_what_is_done():
-        for path, is_new in files:
-            renamed = ", but for project.name" if path == job_file and existed and args.name else ""
-            print(f"wrote {path}" if is_new else f"kept {path}{renamed}")
+        renamed = ", but for project.name" if existed and args.name else ""
+        for line in _said(files, folder):
+            print(line + (renamed if line == f"kept {job_file}" else ""))
         print(f"{what} is ready; queue it with: tfctl submit{where}")
         if not gpu and not existed:
             print(f"note: {ON_THE_CPU[args.template]}", file=sys.stderr)
     return 0
+
+
+def _said(files: Sequence[tuple[Path, bool]], folder: Path) -> list[str]:
+    """A line for each file; of many that are all new one line."""
+    if len(files) > FEW and all(is_new for _, is_new in files):
+        return [f"wrote {len(files)} files to {folder}/ (begin with README.md)"]
+    return [f"wrote {path}" if is_new else f"kept {path}" for path, is_new in files]
 
 
 def template(name: str) -> Path:
