@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -32,11 +33,12 @@ from trainforge.client.client import ApiError, NoDaemon
 from trainforge.states import JobState
 
 DISK = "96m"
+FORCED = "the stop did not come to an end"
 GPUS = 4
 
 
 class Count(msgspec.Struct, kw_only=True):
-    """What came of it. All but the first two must be empty."""
+    """What came of it. All but the first two must be empty; on a slow machine a stop may be forced."""
 
     acknowledged: int = 0
     faults: dict[str, int] = {}
@@ -45,6 +47,7 @@ class Count(msgspec.Struct, kw_only=True):
     wrong: list[str] = []
     processes: list[str] = []
     gpus: list[str] = []
+    forced: list[str] = []  # stops that took so long that the daemon left as it was, and where they hung
 
     @property
     def clean(self) -> bool:
@@ -73,6 +76,7 @@ def main() -> int:
         print(f"{name:>10}: {len(found)}")
         for line in found[:20]:
             print(f"            {line}")
+    print(f"{'forced':>10}: {len(count.forced)} stops", *count.forced, sep="\n")
     if args.beside:
         print(
             "\n".join(
@@ -204,6 +208,7 @@ class _Run:
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self._held_gpus(), "GPUs to be free", 60)
         count.gpus += self._held_gpus()
+        count.forced += re.findall(rf"^.*{FORCED}.*(?:\n(?!\d{{4}}-).*)*", self._daemon.log.read_text(), re.M)
         return count
 
     def _held_gpus(self) -> list[str]:

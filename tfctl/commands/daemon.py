@@ -17,7 +17,7 @@ from tfctl.render.figures import counted, duration, size
 from trainforge.api import StatusAnswer
 from trainforge.client.client import Client, NoDaemon
 
-PATIENCE = 10.0  # seconds for an orderly stop
+PATIENCE = 14.0  # seconds for a stop; the daemon leaves as it is after ten, whatever hangs in it
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +85,11 @@ def _stop(args: argparse.Namespace, status: StatusAnswer) -> int:
     except PermissionError:
         raise Failure(f"the daemon (pid {status.pid}) is not yours to stop", NOT_ALLOWED) from None
     if not _ended(descriptor):
-        raise Failure(f"the daemon (pid {status.pid}) has not stopped after {PATIENCE:.0f} s", 1)
+        raise Failure(
+            f"the daemon (pid {status.pid}) has not stopped after {PATIENCE:.0f} s, as where a disk does not "
+            f"answer. `kill -9 {status.pid}` ends it: jobs go on, and nothing accepted is lost",
+            1,
+        )
     return _stopped(status)
 
 

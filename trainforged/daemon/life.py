@@ -1,7 +1,8 @@
 """One daemon from start to stop: parts are set up in order, and taken down in reverse.
 
 Start: the state folder is locked, storage opened, GPUs looked at, former attempts taken up, and only
-then the socket opened. Stop (SIGTERM): the socket closes, what was accepted is on disk, jobs go on.
+then the socket opened. Stop (SIGTERM): the socket closes, what was accepted is on disk, jobs go on. What
+hangs meanwhile is left behind (`stopping`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 import trainforge
@@ -27,6 +29,7 @@ from trainforged.daemon.notify import feed_watchdog, notify, reloading
 from trainforged.daemon.opened import Opened
 from trainforged.daemon.options import Options, Settings, machine
 from trainforged.daemon.parts import Parts
+from trainforged.daemon.stopping import StopLimit
 from trainforged.daemon.tasks import Tasks
 from trainforged.storage.errors import StorageError
 from trainforged.storage.statedir import lock_state_dir, refuse_network_file_system
@@ -55,6 +58,8 @@ def run(options: Options) -> int:
     sys.setswitchinterval(SWITCH)
     os.umask(UMASK)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
+    stop = StopLimit()
+    stop.begin()
     try:
         raise_descriptor_limit()
         handed_over = inherited_socket()
@@ -62,12 +67,14 @@ def run(options: Options) -> int:
         options.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.state_dir.chmod(0o700)
         with lock_state_dir(options.state_dir):
-            asyncio.run(Daemon(options, settings, handed_over).live())
+            asyncio.run(Daemon(options, settings, handed_over, stop.listen).live())
     except (StorageError, SocketTaken) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise CannotStart(f"{place}{error.strerror or error}") from error
+    finally:
+        stop.heard()  # also of what Python waits for at its end
     return 0
 
 
@@ -86,9 +93,14 @@ class Daemon:
     _parts: Parts
 
     def __init__(
-        self, options: Options, settings: Settings, handed_over: socket.socket | None = None
+        self,
+        options: Options,
+        settings: Settings,
+        handed_over: socket.socket | None = None,
+        takes_signals: Callable[[asyncio.AbstractEventLoop], None] = lambda loop: None,
     ) -> None:
         self._options = options
+        self._takes_signals = takes_signals  # called once the loop does
         self._handed_over = handed_over  # a listening socket
         self._settings = settings
         self._tasks = Tasks()
@@ -103,6 +115,7 @@ class Daemon:
             loop = asyncio.get_running_loop()
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
+            self._takes_signals(loop)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             stack.push_async_callback(self._parts.devices.close)
             await self._take_up()

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 
+from trainforged.execution.waiting import cancel
+
 log = logging.getLogger("trainforged")
 
 PAUSE = 5.0  # seconds until a part that failed begins again
@@ -34,10 +36,7 @@ class Tasks:
 
     async def cancel(self, but: asyncio.Task[None]) -> None:
         """All of them but one."""
-        others = [task for task in self._tasks if task is not but]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await cancel([task for task in self._tasks if task is not but])
 
     async def _keep(self, part: Part) -> None:
         while True:

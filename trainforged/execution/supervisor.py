@@ -36,7 +36,7 @@ from trainforged.execution.observing.traffic import Traffic
 from trainforged.execution.release import release
 from trainforged.execution.starting import systemd
 from trainforged.execution.starting.groups import Groups
-from trainforged.execution.waiting import Threads
+from trainforged.execution.waiting import Threads, cancel
 
 THREADS = 8
 METER_PERIOD = 2.0  # seconds between two samples of usage
@@ -135,10 +135,7 @@ class Supervisor:
     async def close(self) -> None:
         """Stop looking. Attempts go on; what is ordered from now on is left to the next daemon."""
         self._closed = True
-        tasks = [*self._tasks, *([self._meter] if self._meter else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel([*self._tasks, *([self._meter] if self._meter else [])])
         self._threads.close()
 
     # ---- attempts

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
+
+CANCEL_AGAIN = 2.0  # seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,3 +38,12 @@ async def readable(fd: int) -> None:
         await happened
     finally:
         loop.remove_reader(fd)
+
+
+async def cancel(tasks: Collection[asyncio.Task[None]], again: float = CANCEL_AGAIN) -> None:
+    """End them all. One that took the word for something else, which libraries do, is told again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=again)
