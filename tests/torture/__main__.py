@@ -33,6 +33,8 @@ from trainforge.client.client import ApiError, NoDaemon
 from trainforge.states import JobState
 
 DISK = "96m"
+LONGEST_JOB = 600.0  # seconds in which one ends, also on a machine that has other things to do
+LOG_LINES = 60
 FORCED = "the stop did not come to an end"
 GPUS = 4
 
@@ -190,7 +192,13 @@ class _Run:
         """Let all come to an end; then count."""
         count = self._count
         count.acknowledged, count.faults = len(self.planned), self.faults.done
-        wait_until(self._ended, "all jobs to end", 900)
+        for job in self._unended_for_good():
+            told = self._daemon.tfctl("why", str(job.id), check=False).stdout
+            count.wrong.append(
+                f"job {job.id} does not end: {job.state} {job.reason}, try {job.attempt}\n{told}"
+            )
+        if count.wrong:
+            count.wrong.append("\n".join(self._daemon.log.read_text().splitlines()[-LOG_LINES:]))
         with self._daemon.client() as client:
             jobs = {job.id: job for job in client.all_jobs()}
         for number, planned in self.planned.items():
@@ -217,14 +225,23 @@ class _Run:
         held = [f"GPU {gpu.index}: {gpu.state} {gpu.reason}" for gpu in gpus if gpu.state != "free"]
         return held + ["GPUs are missing"] * (len(gpus) != GPUS)
 
-    def _ended(self) -> bool:
+    def _unended_for_good(self) -> list[JobView]:
+        """Those that are left when none has ended for long."""
+        left, ended_at = self._unended(), time.monotonic()
+        while left and time.monotonic() - ended_at < LONGEST_JOB:
+            time.sleep(0.2)
+            before, left = len(left), self._unended()
+            if len(left) < before:
+                ended_at = time.monotonic()
+        return left
+
+    def _unended(self) -> list[JobView]:
         with self._daemon.client() as client:
-            for job in client.all_jobs():
+            left = [job for job in client.all_jobs() if not job.state.ended]
+            for job in left:
                 if job.state is JobState.HELD:
                     client.release(job.id)
-            status = client.status().jobs
-        return not (status.queued + status.running + status.starting + status.stopping + status.held
-                    + status.backoff + status.unknown)  # fmt: skip
+        return left
 
     def _problem(self, job: JobView, planned: Planned) -> str | None:
         return wrong(planned, job, self._scene.meddled.get(job.id, set()))
