@@ -312,7 +312,7 @@ def test_a_stream_that_cannot_be_written_to(tmp_path: Path, streams: str) -> Non
             line = f'exec "$0" -m tfctl {words} {streams}'
             env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.path)}
             done = subprocess.run(
-                ["sh", "-c", line, sys.executable], env=env, stderr=subprocess.PIPE, timeout=30, check=False
+                ["sh", "-c", line, sys.executable], env=env, stderr=subprocess.PIPE, timeout=60, check=False
             )
             return done.returncode, done.stderr.decode()
 
@@ -343,5 +343,5 @@ def test_the_largest_grid_is_taken(
 
 def test_an_interrupt_while_it_starts_shows_no_traceback() -> None:
     code = "import tfctl; raise KeyboardInterrupt"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

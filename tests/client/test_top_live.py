@@ -205,7 +205,7 @@ def test_no_color_is_honoured(daemon: Daemon) -> None:
 def test_without_a_terminal_it_prints_a_snapshot(daemon: Daemon) -> None:
     daemon.do(daemon.service.happen, "attempt_started", 1, "attempt 1 started")
     env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.path)}
-    done = subprocess.run(TOP, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(TOP, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout

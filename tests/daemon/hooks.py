@@ -7,11 +7,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support import free_port
+
 
 class Hooks:
-    """Keeps what it is sent. `answers` are the statuses of the next posts; then 204."""
+    """Keeps what it is sent. `answers` are the statuses of the next posts; then 204. Its port is its
+    own, also after it was closed."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int | None = None) -> None:
         self.got: list[tuple[str, Any]] = []
         self.tries = 0
         self.answers: list[int] = []
@@ -34,7 +37,7 @@ class Hooks:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port or free_port()), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -223,7 +223,7 @@ def test_a_closed_pipe_is_not_an_error(daemon: RealDaemon) -> None:
         daemon.command("true", hold=True)
     env = os.environ | {"TRAINFORGE_SOCKET": str(daemon.socket), "PATH": own_path()}
     line = f"{sys.executable} -m tfctl events | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "0"
 
@@ -275,7 +275,7 @@ def test_a_daemon_starts_itself_for_a_user(tmp_path: Path) -> None:
     def tfctl(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "tfctl", *words],
-            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30,
+            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     if Path("/run/trainforge/trainforged.sock").exists():

@@ -103,8 +103,10 @@ def running(daemon: RealDaemon) -> Iterator[tuple[str, Path]]:
     daemon.tfctl("cancel", "--now", str(job))
 
 
-def place(look: stacks.Look) -> str:
-    return stacks.innermost(look.stacks[0]) or ""
+def is_stuck(running: tuple[str, Path]) -> bool:
+    """Where it will stay; its first report is there before the last."""
+    found = stacks.innermost(stacks.look(*running).stacks[0]) or ""
+    return found.startswith("stuck (script.py:")
 
 
 def stands_still(running: tuple[str, Path]) -> bool:
@@ -118,10 +120,9 @@ def test_ranks_are_found_and_their_stacks_taken_with_and_without_py_spy(
 ) -> None:
     assert list(stacks.find_ranks(running[0])) == [0]
     if stacks._spy() is not None:
-        assert place(stacks.look(*running)).startswith("stuck (script.py:")
+        wait_until(lambda: is_stuck(running), "its place by py-spy")
     monkeypatch.setattr(stacks, "_spy", lambda: None)
-    first = stacks.look(*running)
-    assert place(first).startswith("stuck (script.py:")
+    wait_until(lambda: is_stuck(running), "its place without py-spy")
     wait_until(lambda: stands_still(running), "it to stand still: sleeping in a loop is no more")
 
 

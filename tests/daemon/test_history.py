@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tests.daemon.real import RealDaemon, wait_until
 from tests.support import tcp_is_counted
@@ -24,6 +25,14 @@ while True:
 def lane(daemon: RealDaemon, index: int = 0) -> list[dict[str, object]]:
     found = daemon.get("/v1/gpus/timeline")["gpus"]
     return next(gpu["spans"] for gpu in found if gpu["index"] == index)  # type: ignore[no-any-return]
+
+
+def seen_busy(daemon: RealDaemon, uuid: str) -> dict[str, Any] | None:
+    """The history of the GPU, once it has been in use."""
+    gpus = daemon.get("/v1/gpus/history?points=100")["gpus"]
+    assert {gpu["index"] for gpu in gpus} == {0, 1}
+    found: dict[str, Any] = next(gpu for gpu in gpus if gpu["uuid"] == uuid)
+    return found if any(found["utilization"]) else None
 
 
 def test_a_job_is_seen_on_its_gpu_and_in_its_figures_over_a_restart(daemon: RealDaemon) -> None:
@@ -55,10 +64,7 @@ def test_a_job_is_seen_on_its_gpu_and_in_its_figures_over_a_restart(daemon: Real
     assert history["attempts"][0]["ended_at"] is None
     assert len(history["times"]) == len(history["cpu"]) == len(history["written"])
     assert len(history["times"]) == len(history["received"]) == len(history["sent"])
-    gpus = daemon.get("/v1/gpus/history?points=100")
-    assert {gpu["index"] for gpu in gpus["gpus"]} == {0, 1}
-    busy = next(gpu for gpu in gpus["gpus"] if gpu["uuid"] == uuid)
-    assert max(value for value in busy["utilization"] if value is not None) > 0
+    busy = wait_until(lambda: seen_busy(daemon, uuid), "its use to be seen")
     assert busy["memory_total"] > 0
     assert len(busy["times"]) <= 101
 

@@ -70,7 +70,7 @@ def test_gpus_are_leased_and_given_back(daemon: RealDaemon) -> None:
         assert waiting.why.startswith(f"waits for 1 GPU: 0 free; job {first.id} holds GPU 0, 1")
         assert [gpu.state for gpu in client.gpus().gpus] == ["leased", "leased"]
         go.touch()
-        assert client.wait(second.id, 20).state is JobState.SUCCEEDED
+        assert client.wait(second.id, 120).state is JobState.SUCCEEDED
         wait_until(lambda: {g.state for g in client.gpus().gpus} == {"free"}, "GPUs to be free")
 
 
@@ -117,7 +117,7 @@ def test_hold_release_and_priority(daemon: RealDaemon) -> None:
         assert held.state is JobState.HELD
         assert client.update(held.id, {"schedule.priority": 7}).priority == 7
         client.release(held.id)
-        assert client.wait(held.id, 20).state is JobState.SUCCEEDED
+        assert client.wait(held.id, 120).state is JobState.SUCCEEDED
         with pytest.raises(ApiError, match="has ended: succeeded"):
             client.cancel(held.id)
 
@@ -214,7 +214,7 @@ def test_few_descriptors_are_enough_or_refused(start_daemon: Callable[..., RealD
     daemon.stop()
     words = f"{sys.executable} -m trainforged --simulate-gpus 1 --state-dir {daemon.state_dir}"
     refused = subprocess.run(
-        ["sh", "-c", f"ulimit -n 64; exec {words}"], capture_output=True, text=True, timeout=30
+        ["sh", "-c", f"ulimit -n 64; exec {words}"], capture_output=True, text=True, timeout=120
     )
     assert refused.returncode != 0
     assert "only 64 open files are allowed (ulimit -n)" in refused.stderr

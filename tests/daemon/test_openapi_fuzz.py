@@ -21,7 +21,7 @@ from tests.daemon.real import RealDaemon
 from trainforged.web.app import describe
 
 EXAMPLES = 12  # of each operation
-PATIENCE = 20.0  # seconds for an answer
+PATIENCE = 60.0  # seconds for an answer
 ELSEWHERE = {
     "sign_out": "it would end the session of the others; test_sign_in tries it",
     "put_file": "contents are taken over the socket alone; test_web_limits tries it",

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable
 
 from tests.daemon.browser import Browser
 from tests.daemon.real import RealDaemon, wait_until
+from tests.support import free_port
 
 Start = Callable[..., RealDaemon]
-
-
-def free_port() -> int:
-    """Below those that the kernel gives to clients, so that it stays free until it is taken."""
-    while True:
-        port = random.randrange(15_000, 30_000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 def test_guessing_is_slowed_down(start_daemon: Start) -> None:

@@ -99,7 +99,7 @@ class Attempt:
                 ):
                     os.kill(int(pid), signal.SIGKILL)
         for process in self.processes:
-            process.communicate(timeout=20)
+            process.communicate(timeout=100)
 
 
 class Result:

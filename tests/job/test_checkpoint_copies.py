@@ -37,7 +37,7 @@ def test_it_is_published_when_every_rank_has_written(attempt: Attempt) -> None:
     assert thread.is_alive()
     assert steps(attempt) == []
     publishing.write_rank(order(attempt, 1, 1, 3), {})
-    thread.join(20)
+    thread.join(100)
     assert (steps(attempt), made[0].world_size) == ([1], 3)
     assert [file.name for file in made[0].files] == ["state.pt", "rank-0.pt", "rank-1.pt", "rank-2.pt"]
 

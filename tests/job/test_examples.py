@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.job.attempt import Attempt
+from tests.support import free_port
 from trainforge.in_job import manifests
 
 pytest.importorskip("torch")
@@ -93,10 +92,7 @@ def test_an_example_that_was_stopped_ends_as_one_that_was_not(attempt: Attempt, 
 
 
 def test_two_ranks_stop_at_one_step_and_one_rank_goes_on(attempt: Attempt) -> None:
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    env = attempt.env | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    env = attempt.env | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     stopped = [attempt.script(STOPPED), EXAMPLES / "ddp.py"]
     two = [
         attempt.start([*stopped, last], env | {"WORLD_SIZE": "2", "RANK": rank})

@@ -214,10 +214,10 @@ if __name__ == "__main__":
     queue = context.Queue()
     process = context.Process(target=work, args=(Sample(), queue))
     process.start()
-    print(*queue.get(timeout=20))
+    print(*queue.get(timeout=100))
     process.join()
     process = context.Process(target=__import__("time").sleep, args=(600,))
-    process.start(); process.terminate(); process.join(20)
+    process.start(); process.terminate(); process.join(100)
     print(process.exitcode)
 """
 
@@ -251,7 +251,7 @@ def test_sigusr2_shows_where_it_is(attempt: Attempt, ranks: str) -> None:
     shown = ""
     while "Current thread" not in shown:
         shown += process.stderr.readline()
-    _, rest = process.communicate("on\n", timeout=20)
+    _, rest = process.communicate("on\n", timeout=100)
     assert "in stuck_here" in shown + rest
     assert process.returncode == 0
 

@@ -4,7 +4,6 @@ too, and tests that have one of their own must not meet it."""
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from building import page as building
 from tests.daemon.real import RealDaemon, wait_until
 from tests.page.scene import filled
+from tests.support import free_port
 
 PATIENCE = 60_000.0  # ms: only bounds the waiting of a test that fails
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -79,7 +79,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def start_dashboard(chromium: Browser) -> Iterator[Callable[..., Dashboard]]:
-    """Starts daemons with a page, each in a folder of its own."""
+    """Starts daemons with a page, each in a folder of its own. Its port stays the same over a restart, which
+    an open page has to find again."""
     building.build()
     daemons: list[RealDaemon] = []
 
@@ -105,10 +106,3 @@ def dashboard(start_dashboard: Callable[..., Dashboard]) -> Dashboard:
 @pytest.fixture(scope="module")
 def tab(dashboard: Dashboard) -> Page:
     return dashboard.tab()
-
-
-def free_port() -> int:
-    """It stays the same over a restart of the daemon, which an open page has to find again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
+from tests.daemon.real import DEADLINE
 from tests.page.programs import FAILS, TRAINS, program
 from trainforge.states import JobState
 
@@ -45,6 +47,21 @@ def filled(made: Dashboard) -> Dashboard:
     daemon.command("true", name="waits", resources={"gpu": 2})
     daemon.command("true", name="kept", hold=True)
     return made
+
+
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What the mouse or a finger changed is there after two pictures."""
+
+
+def box_of(place: Locator) -> FloatRect:
+    """Where it is, once it is in sight and stays there: what stands above it may still come."""
+    place.scroll_into_view_if_needed()
+    before, deadline = None, time.monotonic() + DEADLINE
+    while (box := place.bounding_box()) is None or box != before:
+        assert time.monotonic() < deadline, f"it does not stay where it is: {box}"
+        before = box
+        place.page.evaluate(DRAWN)
+    return box
 
 
 def show(page: Page, dashboard: Dashboard, view: str) -> None:

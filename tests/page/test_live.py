@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -16,6 +15,7 @@ from tests.page.conftest import Dashboard
 from tests.page.programs import SPEAKS, SURVIVES, program
 from trainforge.client.sockets import connect
 from trainforge.states import JobState
+from trainforged.execution.processes import read_proc
 
 HIDE = """hidden => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -130,7 +130,7 @@ def legend(page: Page) -> Locator:
 
 def kill_the_job(dashboard: Dashboard) -> None:
     for pid in dashboard.daemon.processes():
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        line = read_proc(f"/proc/{pid}/cmdline").split(b"\0")
         if len(line) > 1 and line[1].endswith(b"survives.py"):
             os.kill(pid, signal.SIGKILL)
             return

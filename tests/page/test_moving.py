@@ -10,12 +10,10 @@ import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
 from tests.page.conftest import PATIENCE, PHONE, Dashboard
-from tests.page.scene import show
+from tests.page.scene import DRAWN, box_of, show
 
 Range = tuple[float, float]
 ALL = "Show all"
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-"""What the mouse or a finger changed is there after two pictures."""
 
 
 @pytest.fixture
@@ -124,9 +122,7 @@ class Fingers:
 
     def __init__(self, page: Page) -> None:
         self._session: CDPSession = page.context.new_cdp_session(page)
-        box = page.locator("figure[data-title=loss] .u-over").bounding_box()
-        assert box is not None
-        self._box = box
+        self._box = box_of(page.locator("figure[data-title=loss] .u-over"))
 
     def drag(self, start: tuple[float, ...], end: tuple[float, ...]) -> None:
         self._send("touchStart", start)
@@ -146,8 +142,7 @@ class Fingers:
 
 def drag(page: Page, start: float, end: float, *, shift: bool = False) -> None:
     """With the mouse over the plot of the loss, from one part of its width to another."""
-    box = page.locator("figure[data-title=loss] .u-over").bounding_box()
-    assert box is not None
+    box = box_of(page.locator("figure[data-title=loss] .u-over"))
     if shift:
         page.keyboard.down("Shift")
     page.mouse.move(box["x"] + box["width"] * start, box["y"] + 60)

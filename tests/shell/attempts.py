@@ -64,7 +64,7 @@ class Shimmed:
         signal.pidfd_send_signal(self.shims[-1].pidfd, number)
         return self
 
-    def wait(self, seconds: float = 20.0) -> Shimmed:
+    def wait(self, seconds: float = 60.0) -> Shimmed:
         """Until the (last) shim has ended."""
         shim = self.shims[-1]
         _await(shim.pidfd, seconds)
@@ -103,7 +103,7 @@ class Shimmed:
         wait_for(lambda: not processes.kill(self._left))
 
 
-def _await(fd: int, seconds: float = 20.0) -> None:
+def _await(fd: int, seconds: float = 60.0) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     assert poll.poll(seconds * 1000), f"nothing within {seconds} s"
@@ -142,7 +142,7 @@ class Supervised:
     def release(self, job: int, gpus: tuple[str, ...] = ()) -> None:
         self.supervisor.release(m.ReleaseLease(job=job, attempt=1, gpus=gpus))
 
-    async def told(self, kind: type[E], job: int, seconds: float = 20.0) -> E:
+    async def told(self, kind: type[E], job: int, seconds: float = 60.0) -> E:
         """The first event of this kind about this job; waits for it."""
         async with asyncio.timeout(seconds):
             while not (found := self.of(kind, job)):

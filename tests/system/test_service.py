@@ -179,7 +179,7 @@ def test_a_job_ends_while_the_service_is_stopped_and_a_command_starts_it_again(m
 
 
 def test_a_daemon_that_hangs_is_replaced(machine: Machine) -> None:
-    machine.write("/etc/systemd/system/trainforged.service.d/test.conf", "[Service]\nWatchdogSec=1s\n")
+    machine.write("/etc/systemd/system/trainforged.service.d/test.conf", "[Service]\nWatchdogSec=5s\n")
     machine.systemctl("daemon-reload")
     machine.systemctl("restart", "trainforged")
     job = submit(machine, *wait_in(machine, "hung"))

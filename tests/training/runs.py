@@ -5,7 +5,6 @@ A run sees what a job sees: variables, an attempt's folder for its records, a fo
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import multiprocessing
@@ -13,7 +12,6 @@ import os
 import resource
 import runpy
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -22,10 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.support import free_port
 from trainforge import protocol
 
 SCRIPT = Path(__file__).parents[2] / "training" / "train.py"
-DEADLINE = 90.0  # seconds: far more than any run takes on a busy machine
+DEADLINE = 200.0  # seconds: far more than any run takes on a busy machine
 
 # All that has a state, or could be drawn in another order.
 HARD = {
@@ -137,14 +136,11 @@ class Run:
         self.attempt = folder / f"attempt-{attempt}"
         self.attempt.mkdir()
         self.log = self.attempt / "output.log"
-        with contextlib.closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
         common = {
             "PATH": os.environ["PATH"],
             "CUDA_VISIBLE_DEVICES": "",
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
+            "MASTER_PORT": str(free_port()),
             "WORLD_SIZE": str(ranks),
             protocol.ATTEMPT_DIR: str(self.attempt),
             protocol.CHECKPOINT_DIR: str(folder / "checkpoints"),

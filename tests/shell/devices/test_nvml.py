@@ -447,7 +447,7 @@ def test_the_reader_does_not_outlive_a_killed_daemon_even_in_a_hung_driver(stand
         reader = the_reader_in_the_driver_of(psutil.Process(daemon.pid))
         daemon.kill()
 
-    gone, alive = psutil.wait_procs([reader], timeout=10)
+    gone, alive = psutil.wait_procs([reader], timeout=60)
     assert (gone, alive) == ([reader], [])
 
 

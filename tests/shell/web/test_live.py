@@ -166,11 +166,11 @@ async def test_a_reader_that_was_told_lately_is_woken_by_events_alone() -> None:
 async def test_a_waiting_reader_is_woken() -> None:
     live = Live()
     cursor = live.listen(None, None, FakeService().events)
-    waiting = asyncio.create_task(cursor.wait(10))
+    waiting = asyncio.create_task(cursor.wait(600))
     await asyncio.sleep(0)
 
     live.publish([happened(1)])
 
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 60)
     await cursor.wait(0)  # the news was taken: this one runs into its time
     assert not cursor.woken.is_set()
