@@ -26,6 +26,10 @@ DEADLINE = 180.0  # of a wait; nothing takes that long but on a machine that is 
 Done = subprocess.CompletedProcess[str]
 
 
+class DoesNotBoot(Exception):
+    """Containers cannot be booted here; the message says why."""
+
+
 class Machine:
     """`folder` becomes its disk, a copy of `image`. `boot` it; in the end, `destroy` it."""
 
@@ -121,8 +125,9 @@ class Machine:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._wait_off()
-        for group in self._groups():
-            wait_for(lambda group=group: _removed(group), DEADLINE, "the machine's last process to be gone")
+        with contextlib.suppress(DoesNotBoot):
+            for group in self._groups():
+                wait_for(lambda group=group: _removed(group), DEADLINE, "the last process to be gone")
         if self._mounted:
             subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
 
@@ -130,13 +135,17 @@ class Machine:
         """Control groups of its own, in the hierarchies that systemd uses."""
         split = [GROUPS / name for name in ("unified", "systemd") if (GROUPS / name).is_dir()]
         groups = [hierarchy / self.name for hierarchy in split or [GROUPS]]
-        for group in groups:
-            group.mkdir(exist_ok=True)
+        try:
+            for group in groups:
+                group.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DoesNotBoot(f"no control group can be made: {error}") from error
         return groups
 
     def _find_leader(self) -> int | None:
         assert self._nspawn is not None
-        assert self._nspawn.poll() is None, self.console.read_text(errors="replace")
+        if self._nspawn.poll() is not None:
+            raise DoesNotBoot(self.console.read_text(errors="replace").strip() or "nspawn says nothing")
         pid = self._nspawn.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return next(

@@ -40,6 +40,8 @@ def test_a_groups_limits_hold_and_what_goes_beyond_them_is_told() -> None:
 
 
 def report(console: str) -> dict[str, Any]:
+    if "BOOTED" not in console:
+        pytest.skip(f"user-mode Linux does not boot here: {console.strip()[-200:] or 'it says nothing'}")
     lines = [line for line in console.splitlines() if line.startswith("FOUND ")]
     assert lines, console
     said: dict[str, Any] = json.loads(lines[0].removeprefix("FOUND "))

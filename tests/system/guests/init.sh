@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first process of a machine of user-mode Linux: what this machine's disk holds, read-only, some memory to
 # write to, and one program ($GUEST, run by $PYTHON). When it ends the machine is switched off.
+echo BOOTED
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs run /run # not /tmp: the checkout may lie there

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shell.event_writer import EventWriter
-from tests.shell.storage.test_records import Job, line
+from tests.shell.storage.following.recording import Job, line
 from trainforge.api import Progress
 from trainforged.storage.following import outputprogress
 from trainforged.storage.following.outputlines import LONGEST_LINE, latest, read
