@@ -85,8 +85,7 @@ NEXT = """
 What to type next, in a shell of your own:
   source .venv/bin/activate
   tfctl init my-project && cd my-project      a copy of this training project, yours to change
-  trainforged --simulate-gpus 2 &             only where there is no GPU; else tfctl starts the daemon
-  tfctl submit && tfctl top                   queue it, and watch"""
+  tfctl submit && tfctl top                   queue it (this starts a daemon), and watch"""
 
 
 def tfctl(*arguments: str) -> int:
