@@ -43,7 +43,7 @@ def tcp_is_counted() -> bool:
 
 
 def quickest(measure: Callable[[], float], limit: float, tries: int = 5) -> float:
-    """The least of what is measured, in seconds: again until it is below the limit, at most so often.
+    """The least of what is measured, seconds say: again until it is below the limit, at most so often.
 
     What others do on the machine makes a measurement greater and never smaller: one below the limit shows
     that the code is quick enough, and code that is too slow is so each time.

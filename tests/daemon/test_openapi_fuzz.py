@@ -24,7 +24,7 @@ EXAMPLES = 12  # of each operation
 PATIENCE = 60.0  # seconds for an answer
 ELSEWHERE = {
     "sign_out": "it would end the session of the others; test_sign_in tries it",
-    "put_file": "contents are taken over the socket alone; test_web_limits tries it",
+    "put_file": "contents are taken over the socket alone; tests.shell.web.test_limits tries it",
 }
 
 SCHEMA = schemathesis.openapi.from_dict(describe())

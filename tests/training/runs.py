@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.support import free_port
+from tests.support import free_port, quickest
 from trainforge import protocol
 
 SCRIPT = Path(__file__).parents[2] / "training" / "train.py"
@@ -116,17 +116,22 @@ def limit_memory(images: int) -> None:
 
 def expect_memory_to_be_kept(rounds: int) -> None:
     """Tensors of 32 MiB come and go, and after the first few next to none costs pages: one may, where it
-    has to lie elsewhere. Runs in a new process."""
+    has to lie elsewhere. More do while threads that torch began settle down: then it is looked at again. Runs
+    in a new process."""
     import torch
 
     ranks = importlib.import_module("ranks")
     ranks.Ranks(0, 1, torch.device("cpu")).connect()
-    for number in range(rounds):
-        if number == 2:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(2, 4 * 2**20)
-    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    assert pages < 2 * 8192, f"{pages} pages; a tensor has 8192, and {rounds - 2} came and went"
+
+    def pages() -> float:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(rounds):
+            torch.ones(2, 4 * 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    torch.ones(2, 4 * 2**20), torch.ones(2, 4 * 2**20)
+    least = quickest(pages, 2 * 8192)
+    assert least < 2 * 8192, f"{least:.0f} pages; a tensor has 8192, and {rounds} came and went"
 
 
 class Run:

@@ -103,7 +103,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(runs: Runs) -> None:
 
 
 def test_memory_of_the_cpu_is_kept_from_step_to_step(runs: Runs) -> None:
-    process = nursery.Process(target=expect_memory_to_be_kept, args=(20,))
+    process = nursery.Process(target=expect_memory_to_be_kept, args=(18,))
     process.start()
     process.join(DEADLINE)
     assert process.exitcode == 0

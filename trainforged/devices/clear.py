@@ -41,7 +41,7 @@ async def gpus_clear(
 ) -> Held:
     """Those of `gpus` that are not free again in time; usually none.
 
-    Waits for new samples from `updates`, which must keep coming (`Feed.updates`): time is looked at
+    Waits for new samples from `updates`, which must keep coming (`Feed.updates_asked_for`): time is looked at
     when one comes. `expected` are bytes by UUID as `unexplained` gave them. Made-up GPUs have no
     memory to wait for.
     """

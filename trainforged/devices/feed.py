@@ -28,13 +28,17 @@ class Feed:
         self._interval = interval
         self._clock = clock
         self._count = 0
+        self._asking = False
         self._next: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
         """Samples until cancelled, however badly the driver answers."""
         due = self._clock()
         while True:
-            self.publish(await self._inventory.sample())
+            self._asking = True
+            samples = await self._inventory.sample()
+            self._asking = False
+            self.publish(samples)
             due = max(due + self._interval, self._clock())  # late is late: no burst to catch up
             await asyncio.sleep(due - self._clock())
 
@@ -55,3 +59,12 @@ class Feed:
                 await asyncio.shield(self._next)
             seen = self._count
             yield self.latest
+
+    async def updates_asked_for(self) -> AsyncIterator[Samples]:
+        """Those of them that the driver was asked for from now on: an answer that is still under way may tell
+        of a moment that is over."""
+        under_way = self._asking
+        async for samples in self.updates():
+            if not under_way:
+                yield samples
+            under_way = False

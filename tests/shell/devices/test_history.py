@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support import until
 from trainforge.api import GpuHistory
 from trainforged.devices.feed import Feed
 from trainforged.devices.history import History
@@ -131,3 +132,35 @@ async def test_the_loop_keeps_its_pace_and_does_not_catch_up() -> None:
 
     assert [len(samples) for samples in seen] == [2, 2, 2]
     assert seen[0] is not seen[1]
+
+
+class Slow(SimulatedInventory):
+    """Answers when it is told to, with what was so when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "here")
+        self.use, self.asked = 1, 0
+        self.answers = asyncio.Semaphore(0)
+
+    async def sample(self) -> tuple[Sample, ...]:
+        found = (sample(self.use),)
+        self.asked += 1
+        await self.answers.acquire()
+        return found
+
+
+async def test_an_answer_that_was_under_way_is_not_taken_for_what_is_so_now() -> None:
+    feed = Feed(slow := Slow(), interval=0.001)
+    running = asyncio.ensure_future(feed.run())
+    await until(lambda: slow.asked == 1)
+
+    slow.use = 2
+    waiting = asyncio.ensure_future(anext(feed.updates_asked_for()))
+    await asyncio.sleep(0)
+    slow.answers.release()
+    await until(lambda: slow.asked == 2)
+    assert not waiting.done(), "that was of before"
+    slow.answers.release()
+
+    assert await waiting == (sample(2),)
+    running.cancel()

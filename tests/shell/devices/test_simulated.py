@@ -77,7 +77,7 @@ async def test_every_inventory_takes_any_assignment_and_its_gpus_are_offered_aga
 
     feed = Feed(inventory, interval=0.01)
     running = asyncio.ensure_future(feed.run())
-    assert await gpus_clear([uuid], feed.updates()) == ({}, {})
+    assert await gpus_clear([uuid], feed.updates_asked_for()) == ({}, {})
     running.cancel()
 
 

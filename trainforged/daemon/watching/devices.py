@@ -86,7 +86,7 @@ class DeviceWatch:
 
     async def clear(self, gpus: Sequence[str]) -> dict[str, str]:
         """Wait until the GPUs are free again; those that are not, with the reason."""
-        held = await gpus_clear(gpus, self.feed.updates(), self._expected)
+        held = await gpus_clear(gpus, self.feed.updates_asked_for(), self._expected)
         self._late |= held.late
         return held.lost | held.late
 
