@@ -31,7 +31,7 @@ from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.answering.views import moment
 from trainforged.daemon.engine import Engine
 from trainforged.devices.history import History
-from trainforged.storage.accounts import HOUR, AccountStore
+from trainforged.storage.accounts import HOUR, AccountStore, Slice
 from trainforged.storage.jobs.store import JobStore
 
 T0 = 1_000_000 * 3600.0  # the beginning of an hour
@@ -221,7 +221,20 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     store = AccountStore(tmp_path / "accounts.db").open()
     assert store.open_accounts() == []
     store.close()
-    assert (tmp_path / "accounts.db.damaged").exists()
+    assert len(list(tmp_path.glob("accounts.db.damaged-*"))) == 1
+
+
+def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.db"
+    with contextlib.closing(AccountStore(path).open()) as store:
+        store.write([], [Slice(hour=1, job=job, attempt=1, held=1.0) for job in range(3000)])
+    with path.open("r+b") as file:  # in the middle of the table
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"torn" * 1024)
+    with contextlib.closing(AccountStore(path).open()) as store:
+        kept = {one.job for one in store.slices(0.0)}
+    assert {0, 2999} <= kept
+    assert 2000 < len(kept) < 3000
 
 
 def test_old_accounts_go(book: Book) -> None:

@@ -159,6 +159,39 @@ for step in range(5):
 """
 
 
+def write_nonsense_into_a_row(database: Path, earlier: Path) -> None:
+    """The file is sound."""
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
+        connection.execute("UPDATE slices SET body = ? WHERE job = 1", (b'{"hour": "\xff',))
+        connection.commit()
+
+
+@pytest.mark.parametrize("damage", [remove, cut_it_short, fill_it_with_zeros, write_nonsense_into_a_row])
+def test_accounts_are_there_after_theirs_was_torn(daemon: RealDaemon, damage: Damage) -> None:
+    """At least of what runs; of the past what can still be read."""
+    database, go = daemon.state_dir / "accounts.db", daemon.folder / "go"
+    earlier = backup(database, daemon.folder / "earlier.db")
+    daemon.wait_for(daemon.command("true", resources={"gpu": 1}).id)
+    daemon.get("/v1/report?since=1h")  # writes what is known
+    waits = f"until test -e {go}; do sleep 0.02; done"
+    running = daemon.wait_for(daemon.command("sh", "-c", waits, resources={"gpu": 1}).id, JobState.RUNNING)
+    daemon.get("/v1/report?since=1h")
+    settle(database)
+    damage(database, earlier)
+    said = mended(daemon)
+    assert "accounts.db was damaged under the daemon" in said, said
+    known = {row["job"] for row in daemon.get("/v1/report?since=1h")["jobs"]}
+    assert running.id in known
+    assert 1 in known or damage not in (remove, write_nonsense_into_a_row)
+    aside = [file for file in daemon.state_dir.glob("accounts.db.damaged-*") if file.suffix[-1].isdigit()]
+    assert [str(file) in daemon.tfctl("doctor", check=False).stdout for file in aside] == [True] * len(aside)
+    daemon.stop()
+    daemon.start()
+    go.touch()
+    daemon.wait_for(running.id)
+    assert running.id in {row["job"] for row in daemon.get("/v1/report?since=1h")["jobs"]}
+
+
 @pytest.mark.parametrize("damage", [remove, cut_it_short])
 def test_metrics_are_read_again_after_theirs_was_torn(daemon: RealDaemon, damage: Damage) -> None:
     (daemon.folder / "train.py").write_text(REPORTS)

@@ -138,7 +138,14 @@ class Parts:
             next_id=opened.given_out,
             retention=lambda: settings.now.retention,
         )
-        self.soundness = SoundnessWatch(self.engine, opened.store, opened.metrics, self.records.start_over)
+        self.soundness = SoundnessWatch(
+            self.engine,
+            opened.store,
+            {
+                "metrics.db": (opened.metrics.look, self.records.start_over),
+                "accounts.db": (opened.accounts.look, self.accounts.start_over),
+            },
+        )
         user = getpass.getuser()
         views = Views(
             opened.state,

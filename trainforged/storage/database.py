@@ -97,6 +97,16 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
+    def first_hand(self) -> Iterator[sqlite3.Connection]:
+        """Sees what the writer sees, also where the file was removed or replaced. Nothing may be written."""
+        with self._writing() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                self._roll_back(connection)
+
+    @contextlib.contextmanager
     def write(self, then: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
         """One transaction, committed at the end of the block; an exception in it undoes all of it. `then` is
         called once it is committed, before the next one begins."""

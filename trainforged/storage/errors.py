@@ -85,6 +85,8 @@ def translated(path: Path) -> Iterator[None]:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """The contents are not what was written."""
+    if "Could not decode to UTF-8" in str(error):  # which Python says, without a code
+        return True
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF in _DAMAGED or code == _SHORT
 

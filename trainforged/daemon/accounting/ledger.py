@@ -93,6 +93,10 @@ class Ledger:
         self._slices = {key: s for key, s in self._slices.items() if key[0] >= hour - 1}
         return changed
 
+    def change_all(self) -> None:
+        """What was written is gone: all that is known here is to be written again."""
+        self._changed.update(self._slices)
+
     def put_back(self, slices: Iterable[Slice]) -> None:
         """They could not be written."""
         for one in slices:

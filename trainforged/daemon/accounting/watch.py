@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from trainforge.api import EventView, GpuHistory, Usage, Waste
 from trainforge.api.report import ReportAnswer
@@ -102,6 +103,15 @@ class AccountWatch:
         )
         wasted = {job: found.sentence for job in self._engine.state.leases if (found := self.waste(job))}
         return summary(accounts, slices, since, self._clock(), wasted)
+
+    async def start_over(self) -> Path:
+        """Begin storage that was damaged anew, with what can be read of it and what is known here; returns
+        where the old file lies. Raises `StorageError`."""
+        async with self._using:
+            aside = await asyncio.to_thread(self._store.start_over)
+            self._ledger.change_all()
+        await self._write()
+        return aside
 
     # ---- its steps
 

@@ -1,6 +1,7 @@
 """Looks after the databases while they are open: what is damaged under the daemon is told, and written anew.
 
-trainforge.db comes from its second copy and from memory, metrics.db from the records in the jobs' folders.
+trainforge.db comes from its second copy and from memory, metrics.db from the records in the jobs' folders,
+accounts.db from what can still be read of it and from memory.
 The old files stay beside them. What cannot be written anew is `problem` until it can; nothing is committed
 meanwhile to a file that is not there, and jobs go on.
 """
@@ -10,55 +11,53 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from trainforged.core import messages as m
 from trainforged.daemon.engine import Engine
 from trainforged.storage.errors import StorageError
 from trainforged.storage.jobs.store import JobStore, Truth
-from trainforged.storage.metrics.store import MetricStore
 
 log = logging.getLogger(__name__)
+
+Look = Callable[[], str | None]
+Mend = Callable[[], Awaitable[Path]]
 
 INTERVAL = 2.0  # seconds between two looks
 
 
 class SoundnessWatch:
-    """`start_over` begins metric storage anew and returns where the old one lies."""
+    """`others`, by name: how each is looked at, and written anew, which returns where the old one lies."""
 
     def __init__(
         self,
         engine: Engine,
         store: JobStore,
-        metrics: MetricStore,
-        start_over: Callable[[], Awaitable[Path]],
+        others: Mapping[str, tuple[Look, Mend]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._store = store
-        self._metrics = metrics
-        self._start_over = start_over
+        self._others = others
         self._clock = clock
         self.problem: str | None = None
 
     async def run(self) -> None:
         """Look until cancelled."""
-        await asyncio.gather(self._watch_jobs(), self._watch_metrics())
+        await asyncio.gather(self._watch_jobs(), *map(self._watch_other, self._others))
 
     async def _watch_jobs(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
             self._say(await self._look("trainforge.db", self._store.look, self._mend))
 
-    async def _watch_metrics(self) -> None:
+    async def _watch_other(self, name: str) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
-            await self._look("metrics.db", self._metrics.look, self._start_over)
+            await self._look(name, *self._others[name])
 
-    async def _look(
-        self, name: str, look: Callable[[], str | None], mend: Callable[[], Awaitable[Path]]
-    ) -> str | None:
+    async def _look(self, name: str, look: Look, mend: Mend) -> str | None:
         """What is wrong and stays so."""
         flaw = None
         try:
