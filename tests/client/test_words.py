@@ -136,6 +136,20 @@ def test_what_a_start_that_failed_printed_is_said_once() -> None:
     assert explain(waits)[1:] == ["attempt 1 ended: pip install failed:", "  no matching distribution"]
 
 
+def test_what_was_done_about_each_attempt_is_said() -> None:
+    again, after = (
+        "its GPU was set aside; started again, not counted as a retry",
+        "not started again: it is hopeless",
+    )
+    first = structs.replace(attempt(1, "XID 79"), reason="gpu_fault", followed=again)
+    second = structs.replace(attempt(2), resumed_from="/jobs/1/checkpoints/step-40")
+    assert explain(job(1, attempts=(first, second)))[-4:] == [
+        "attempts:", "  1: gpu_fault, XID 79", f"     {again}", "  2: goes on from checkpoint step-40",
+    ]  # fmt: skip
+    alone = structs.replace(attempt(message="rank 0 failed"), followed=after)
+    assert f"what was done: {after}" in explain(job(1, JobState.FAILED, attempts=(alone,)))
+
+
 def test_a_traceback_holds_the_message() -> None:
     ended = attempt(message=f"rank 0 {LONG}", traceback=f"Traceback:\n{LONG}")
     lines = explain(job(1, JobState.FAILED, why="failed (user error): rank 0 Error(s) …", attempts=(ended,)))

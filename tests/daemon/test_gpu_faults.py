@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from tests.daemon.machines import Machine
 from tests.daemon.real import wait_until
@@ -40,7 +41,9 @@ def test_memory_that_somebody_else_takes_is_waited_for_and_not_counted(machine: 
     assert waiting.retries == 0
     assert waiting.attempts is not None
     assert waiting.attempts[0].reason == "gpu_memory_taken"
-    assert str(os.getpid()) in machine.daemon.tfctl("why", str(job)).stdout
+    said = machine.daemon.tfctl("why", str(job)).stdout
+    assert re.search(rf"{os.getpid()}.*68\.4 GiB", said), said
+    assert "started again where there is room on a GPU, not counted as a retry" in said
     machine.say()
     ended = machine.daemon.wait_for(job)
     assert (ended.state, ended.attempt, ended.retries) == (JobState.SUCCEEDED, 2, 0)

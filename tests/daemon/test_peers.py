@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.daemon.real import RealDaemon, wait_until
@@ -61,6 +63,8 @@ def test_the_first_failing_rank_is_named_and_training_goes_on(daemon: RealDaemon
     assert (before.reason, before.failed_rank) == (reason, rank), before
     assert any(word in (before.message or "") for word in words), before.message
     assert f"rank {rank}" in daemon.tfctl("events", "1").stdout
+    said = daemon.tfctl("why", "1").stdout
+    assert re.search(rf"1: {reason}, rank {rank} .*\n     started again, retry 1 of 3\n", said), said
     assert after.resumed_from is not None
     with daemon.client() as client:
         (starts,) = client.metrics(1, names=["start"]).series

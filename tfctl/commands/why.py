@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 
 from tfctl.render.figures import clock, duration
 from tfctl.render.jobs import position
@@ -33,11 +34,10 @@ def explain(job: JobView) -> list[str]:
     if ended and job.state is not JobState.SUCCEEDED:
         lines += _evidence(ended[-1], job.why)
         lines += _progress(job.progress, ended[-1])
-    if len(ended) > 1:
-        lines.append("attempts:")
-        lines += [
-            f"  {attempt.number}: {attempt.reason}, {one_line(attempt.message or '')}" for attempt in ended
-        ]
+    if len(job.attempts or ()) > 1:
+        lines += ["attempts:", *_attempts(job.attempts or ())]
+    elif ended and ended[0].followed is not None:
+        lines.append(f"what was done: {ended[0].followed}")
     if (what := advice(job)) is not None:
         lines.append(f"what to do: {what}")
     return lines
@@ -59,6 +59,25 @@ def _evidence(attempt: AttemptView, said: str) -> list[str]:
     if attempt.resumed_from:
         lines.append(f"it had been continued from {attempt.resumed_from}")
     return lines
+
+
+def _attempts(attempts: Sequence[AttemptView]) -> Iterator[str]:
+    """How each came to its end, what was done about it, and where the next went on."""
+    for attempt in attempts:
+        if attempt.ended_at is None:
+            yield f"  {attempt.number}: goes on {_from(attempt)}"
+            continue
+        yield f"  {attempt.number}: {attempt.reason}, {one_line(attempt.message or '')}"
+        if attempt.followed is not None:
+            yield f"     {attempt.followed}"
+
+
+def _from(attempt: AttemptView) -> str:
+    return (
+        f"from checkpoint {attempt.resumed_from.rsplit('/', 1)[-1]}"
+        if attempt.resumed_from
+        else "from the start"
+    )
 
 
 def _progress(progress: Progress | None, attempt: AttemptView) -> list[str]:

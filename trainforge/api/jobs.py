@@ -99,6 +99,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     tail: str | None = None  # the last that it, or the command, wrote, where it left no exception
     ranks: tuple[RankView, ...] = ()
     resumed_from: str | None = None  # checkpoint folder
+    followed: str | None = None  # what was done about its end, or why nothing was
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):

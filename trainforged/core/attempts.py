@@ -115,7 +115,14 @@ def attempt_ended(draft: Draft, event: m.AttemptEnded) -> m.Reply:
     by_clock = max(0.0, event.end.ended_at - started) if started is not None else 0.0
     spent = event.end.ran if event.end.ran is not None else by_clock
     draft.put_attempt(
-        attempt_record(lease, started_at=started, ended_at=event.end.ended_at, reason=verdict.reason, end=how)
+        attempt_record(
+            lease,
+            started_at=started,
+            ended_at=event.end.ended_at,
+            reason=verdict.reason,
+            end=how,
+            followed=verdict.followed,
+        )
     )
     draft.put_lease(replace(lease, releasing=True))
     for uuid, why in verdict.faulty.items():

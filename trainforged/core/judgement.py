@@ -32,6 +32,9 @@ HOPELESS_ERRORS = frozenset(
 BLAMELESS = frozenset({EndReason.GPU_FAULT, EndReason.GPU_MEMORY_TAKEN, EndReason.DISK_FULL})
 LONGEST_BACKOFF = 600.0
 START_RETRIES = 3  # a job that never ran is tried again this often, whatever its own limit
+NOT_COUNTED = "started again, not counted as a retry"
+NOT_TWICE = "not started again: a command is not run twice unless recovery.max_retries allows it"
+THE_SAME = "not started again: the next attempt would meet the same"
 USAGE = 2  # exit status of a program that does not understand its arguments
 
 
@@ -46,6 +49,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     error: str | None = None  # to recognise the same failure again
     faulty: dict[str, str] = {}  # GPUs (UUID → why) to set aside
+    followed: str | None = None  # what was done about it, or why nothing was; None: that was the order
 
 
 def judge(job: Job, end: AttemptEnd, jitter: float, gpus: Sequence[str] = ()) -> Verdict:
@@ -87,7 +91,7 @@ def _as_ordered(job: Job, order: EndReason, end: AttemptEnd) -> Verdict:
     trigger, words = _ORDERED[order]
     if order is EndReason.NAN_LOSS:
         words = job.evidence or words
-    manner = "in time" if end.stopped else in_a_line(describe(end))
+    manner = "it stopped in time" if end.stopped else in_a_line(describe(end))
     return Verdict(trigger=trigger, reason=order, message=f"{words}; {manner}", exit_code=shell_status(end))
 
 
@@ -95,9 +99,14 @@ def _interrupted(job: Job, end: AttemptEnd) -> Verdict:
     """Asked to stop by someone else: the machine going down, or an operator."""
     message = "the machine was restarted" if end.rebooted else "was asked to stop from outside"
     reason = EndReason.LOST if end.rebooted else EndReason.KILLED
-    trigger = Trigger.RETRY if _continues(job) else Trigger.FAIL
-    code = shell_status(end) if trigger is Trigger.FAIL else None
-    return Verdict(trigger=trigger, reason=reason, message=message, exit_code=code)
+    again = _continues(job)
+    return Verdict(
+        trigger=Trigger.RETRY if again else Trigger.FAIL,
+        reason=reason,
+        message=message,
+        exit_code=None if again else shell_status(end),
+        followed=NOT_COUNTED if again else NOT_TWICE,
+    )
 
 
 def _continues(job: Job) -> bool:
@@ -107,7 +116,7 @@ def _continues(job: Job) -> bool:
 
 def _blameless(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
     if not _continues(job) and end.start_error is None:
-        return _given_up(end, why, None)
+        return _given_up(end, why, None, NOT_TWICE)
     moved = job.advanced or end.rebooted
     full = why.reason is EndReason.DISK_FULL  # waits for room whatever it did before
     delay = 0.0 if moved and not full else backoff(job.recovery.backoff, 1, jitter)
@@ -117,7 +126,16 @@ def _blameless(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
         message=why.evidence,
         delay=delay,
         faulty=why.faulty,
+        followed=_blameless_followed(why, full),
     )
+
+
+def _blameless_followed(why: Cause, full: bool) -> str:
+    if full:
+        return "started again when there is room, not counted as a retry"
+    if why.reason is EndReason.GPU_MEMORY_TAKEN:
+        return "started again where there is room on a GPU, not counted as a retry"
+    return f"its GPU was set aside; {NOT_COUNTED}" if why.faulty else NOT_COUNTED
 
 
 def _failure(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
@@ -126,9 +144,9 @@ def _failure(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
     allowed = job.recovery.max_retries
     if why.reason is EndReason.START_FAILED:
         allowed = max(allowed, START_RETRIES)
-    hopeless = why.reason is EndReason.OUT_OF_MEMORY or (not job.advanced and _hopeless(job, end, error))
-    if streak >= allowed or hopeless:
-        return _given_up(end, why, error)
+    hopeless = _hopeless(job, end, why, error)
+    if streak >= allowed or hopeless is not None:
+        return _given_up(end, why, error, hopeless or _used_up(job, allowed))
     delay = backoff(job.recovery.backoff, streak, jitter)
     return Verdict(
         trigger=Trigger.BACK_OFF if delay else Trigger.RETRY,
@@ -137,10 +155,18 @@ def _failure(job: Job, end: AttemptEnd, why: Cause, jitter: float) -> Verdict:
         counted=True,
         delay=delay,
         error=error,
+        followed=f"started again{f' after {delay:.0f} s' if delay else ''}, retry {streak + 1} of {allowed}",
     )
 
 
-def _given_up(end: AttemptEnd, why: Cause, error: str | None) -> Verdict:
+def _used_up(job: Job, allowed: int) -> str:
+    if allowed == 0:
+        return NOT_TWICE if not job.script else "not started again: recovery.max_retries is 0"
+    times = "one retry" if allowed == 1 else f"{allowed} retries in a row"
+    return f"not started again: {times} brought no progress (recovery.max_retries)"
+
+
+def _given_up(end: AttemptEnd, why: Cause, error: str | None, followed: str) -> Verdict:
     return Verdict(
         trigger=Trigger.FAIL,
         reason=why.reason,
@@ -148,6 +174,7 @@ def _given_up(end: AttemptEnd, why: Cause, error: str | None) -> Verdict:
         exit_code=shell_status(end),
         error=error,
         faulty=why.faulty,
+        followed=followed,
     )
 
 
@@ -160,10 +187,19 @@ def _signature(end: AttemptEnd, why: Cause) -> str | None:
     return said.text if said is not None else end.start_error
 
 
-def _hopeless(job: Job, end: AttemptEnd, error: str | None) -> bool:
-    """Before any progress: the next attempt would meet the same."""
-    if end.hopeless or (error is not None and error == job.last_error):
-        return True
+def _hopeless(job: Job, end: AttemptEnd, why: Cause, error: str | None) -> str | None:
+    """Why the next attempt would meet the same; None where it may not."""
+    if why.reason is EndReason.OUT_OF_MEMORY:
+        return "not started again: the same would take as much memory"
+    if job.advanced:
+        return None
+    if error is not None and error == job.last_error:
+        return "not started again: it failed twice in the same way, with no progress between"
+    return THE_SAME if end.hopeless or _at_once(end) else None
+
+
+def _at_once(end: AttemptEnd) -> bool:
+    """By its kind, before any progress."""
     rank = first_failure(end)
     if rank is None:
         said = raised(end)

@@ -169,12 +169,14 @@ class Attempt:
         fields = msgspec.structs.asdict(launch) | {"env": {**launch.env, **marks}}
         manager = self._means.manager()
         group = self._group(token) if manager is None else None
+        near = nearness.cores(self._start.gpus, self._start.cpu)
         order = LaunchFile(
-            **fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix, group=group
-        )
+            **fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix, group=group,
+            cores=near,
+        )  # fmt: skip
         self._folder.write_order(order)
         self._means.reached("order written")
-        contained = self._contained(manager, token, launch.grace) if manager is not None else None
+        contained = self._contained(manager, token, launch.grace, near) if manager is not None else None
         spawned = contained or spawn(self._folder.path, token, self._means.python)
         self._spawns += 1
         self._means.reached("spawned")
@@ -187,14 +189,16 @@ class Attempt:
             return None
         return self._means.groups.make(token, cpu=self._start.cpu, memory=self._start.memory)
 
-    def _contained(self, manager: systemd.Manager, token: str, grace: float) -> Contained | None:
+    def _contained(
+        self, manager: systemd.Manager, token: str, grace: float, near: tuple[int, ...]
+    ) -> Contained | None:
         """A shim in a unit of its own; None where the manager refuses."""
         assert self._start is not None
         order = self._start
         try:
             unit = systemd.unit_of(
                 token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace,
-                devices=nodes.allowed(order.gpus), near=nearness.cores(order.gpus, order.cpu),
+                devices=nodes.allowed(order.gpus), near=near,
             )  # fmt: skip
             return spawn_contained(manager, unit, self._folder.path, token, self._means.python)
         except (systemd.NotContained, OSError) as error:

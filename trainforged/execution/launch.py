@@ -37,6 +37,7 @@ class LaunchFile(Launch, frozen=True, kw_only=True):
     gpus: tuple[str, ...]
     lock_prefix: str
     group: str | None = None  # the folder of the control group that the command is to be born in
+    cores: tuple[int, ...] = ()  # that it may run on; empty: all
 
 
 class CannotStart(Exception):

@@ -59,6 +59,16 @@ def test_a_dead_rank_takes_the_others_with_it() -> None:
     assert course.due(100 + PATIENCE) == KILL
 
 
+def test_a_rank_that_is_killed_takes_the_others_with_it_at_once() -> None:
+    """Nothing that they might say of the peer that they lost would say more."""
+    course = Course()
+    assert course.rank_failed(100, of_itself=True) == KILL
+    assert course.rank_failed(100, of_itself=True) is None
+    stopping = Course()
+    stopping.order(100, grace=60)
+    assert stopping.rank_failed(101, of_itself=True) is None, "who saves is not cut short"
+
+
 def test_what_follows_a_failure_is_no_stop() -> None:
     course = Course()
     course.rank_failed(100)

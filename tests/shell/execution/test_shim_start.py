@@ -76,6 +76,28 @@ def test_it_runs_clean_of_the_daemon(shimmed: Make, monkeypatch: pytest.MonkeyPa
     assert int(found["oom"]) >= 0
 
 
+RUNS_ON = """
+    import os
+    if (child := os.fork()) != 0:
+        os.waitpid(child, 0)
+    os.write(1, b"%d\\n" % next(iter(os.sched_getaffinity(0))))
+"""
+
+
+def test_it_and_all_that_it_starts_run_on_its_cores(shimmed: Make) -> None:
+    last = max(os.sched_getaffinity(0))
+    attempt = shimmed(python(RUNS_ON), cores=(last,))
+    attempt.run()
+    assert attempt.text() == f"{last}\n{last}\n"
+
+
+def test_cores_that_are_not_there_are_no_reason_not_to_start(shimmed: Make) -> None:
+    attempt = shimmed(python("print('runs')"), cores=(4000,))
+    assert attempt.run().exit_code == 0
+    assert attempt.text() == "runs\n"
+    assert "the cores [4000] cannot be kept to: " in attempt.text("shim.log")
+
+
 def test_the_environment_is_the_shells_less_some_under_ours(shimmed: Make, tmp_path: Path) -> None:
     shell = tmp_path / "shell.json"
     odd = 'tabs\t, "quotes", ünïcode, \udcff\n'  # the last but one is a byte that is no UTF-8

@@ -146,3 +146,4 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: EndReason | None = None
     end: AttemptEnd | None = None
     resumed_from: str | None = None  # the checkpoint it was started with
+    followed: str | None = None  # what was done about its end, in words

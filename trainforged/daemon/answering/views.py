@@ -152,6 +152,7 @@ def _attempt(attempt: m.Attempt) -> AttemptView:
         tail=tail(end) if end is not None else None,
         ranks=tuple(map(_rank, end.ranks)) if end is not None else (),
         resumed_from=attempt.resumed_from,
+        followed=attempt.followed,
     )
 
 

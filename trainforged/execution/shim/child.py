@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 
 from trainforged.execution import durable
 from trainforged.execution.shim.lean import compose, parse, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -32,6 +33,16 @@ class Refusal(Exception):
 def become_subreaper() -> None:
     """From now on every orphan among our descendants becomes our child."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """We, and with us everything that we start, run on these cores alone; empty: wherever we may. A choice
+    that cannot be had (cores that are gone) is none: it makes things faster, and nothing depends on it."""
+    try:
+        if cores:
+            os.sched_setaffinity(0, cores)
+    except OSError as error:
+        print(f"the cores {cores} cannot be kept to: {error.strerror}", file=sys.stderr)
 
 
 def start(

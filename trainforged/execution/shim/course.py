@@ -5,7 +5,8 @@
        │                 └─ the main process ends: TERM to what is left, for the rest of the grace
        ├─ the main process ends with 0: TERM to what is left ──LINGER──► KILL
        ├─ it ends otherwise: KILL what is left
-       └─ a rank dies: PATIENCE for the others to say why ──► KILL
+       ├─ a rank is killed, or crashes: KILL; the others have nothing to say to that
+       └─ a rank fails otherwise: PATIENCE for the others to say why ──► KILL
 
 TERM goes to the main process alone at first: data-loader workers that end before their rank has
 saved would take the save with them. Times are monotonic seconds, handed in.
@@ -51,11 +52,13 @@ class Course:
             self.ordered = True
         return self._kill()
 
-    def rank_failed(self, now: float) -> None:
-        """A rank ended, unordered, and not with 0."""
-        if self.orderly and not self.ordered:
-            self._failing = True
-            self.deadline = now + PATIENCE
+    def rank_failed(self, now: float, of_itself: bool = False) -> str | None:
+        """A rank ended, unordered, and not with 0. `of_itself`: certainly not because it lost another."""
+        if not self.orderly or self.ordered:
+            return None
+        self._failing = True
+        self.deadline = now + PATIENCE
+        return self._kill() if of_itself else None
 
     def ranks_over(self) -> str | None:
         """Every rank has ended. A launcher that was told to stop needs 2 s more, and a traceback."""

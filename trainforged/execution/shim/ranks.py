@@ -44,13 +44,13 @@ def exit_fields(status: int) -> dict[str, int]:
 class Ranks:
     """The ranks of one attempt. `watch(fd, handler)` calls the handler whenever fd is readable."""
 
-    def __init__(self, folder: str, count: int, watch: Watch, ended: Callable[[bool], None]) -> None:
+    def __init__(self, folder: str, count: int, watch: Watch, ended: Callable[[int | None], None]) -> None:
         self.address = f"trainforge-ranks-{os.getpid()}-{os.urandom(8).hex()}"
         self.ends: list[dict[str, Any]] = []  # in order
         self._folder = folder
         self._count = count
         self._watch = watch
-        self._say_ended = ended  # called when one has ended: with 0?
+        self._say_ended = ended  # called with the wait status when one has ended
         self._pids: dict[int, int] = {}  # pid → rank, of those that run
         self._pidfds: dict[int, int] = {}
         self._greeters: dict[int, tuple[socket.socket, bytes]] = {}
@@ -147,7 +147,7 @@ class Ranks:
             status = self._written(rank)
         error = "ended without a status that anyone could read" if status is None else None
         self.ends.append(rank_end(rank, pid, status, error))
-        self._say_ended(status == 0)
+        self._say_ended(status)
 
     def _written(self, rank: int) -> int | None:
         """The wait status after what the rank's wrapper wrote; it writes only when it leaves by itself."""

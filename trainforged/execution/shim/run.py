@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READY_FD = 3  # closed once the command runs, or with us
+OF_ITSELF = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS)  # no rank ends by these for having lost another
 STATUS_ROOM = 1 << 15  # bytes kept for exit.json from the start on
 
 
@@ -89,6 +90,7 @@ class Shim:
             self._killing = Killing(self._group)
         self._locks = locks.lock_gpus(self._order["gpus"], self._order["lock_prefix"])
         child.become_subreaper()
+        child.stay_on(self._order.get("cores", ()))
         self._receive_signals()
         ranks = self._order["ranks"]
         self._output = Output(self._folder, ranks, self._order["output_limit"])
@@ -227,9 +229,10 @@ class Shim:
         except (ValueError, KeyError, TypeError):
             return float(self._order["grace"])
 
-    def _rank_ended(self, success: bool) -> None:
-        if not success:
-            self._course.rank_failed(time.monotonic())
+    def _rank_ended(self, status: int | None) -> None:
+        if status != 0:
+            killed = status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) in OF_ITSELF
+            self._do(self._course.rank_failed(time.monotonic(), of_itself=killed))
         if self._ranks is not None and self._ranks.over:
             self._do(self._course.ranks_over())
 

@@ -1,7 +1,8 @@
 """Which cores lie near GPUs: on the socket whose memory and bus they share.
 
-For the service manager to keep an attempt there (`AllowedCPUs=`). It bounds where, not how much: that is the
-quota's, so attempts on one socket share its cores, and none is kept from one that is idle there.
+For the shim to keep its attempt there (its affinity, which everything it starts inherits), and the service
+manager (`AllowedCPUs=`, where that choice was delegated to it). It bounds where, not how much: that is
+the quota's, so attempts on one socket share its cores, and none is kept from one that is idle there.
 """
 
 from __future__ import annotations
