@@ -200,9 +200,10 @@ def test_a_failing_script_is_explained(daemon: RealDaemon, project: Path) -> Non
     script = "for i in $(seq 40); do echo line $i; done; printf '\\033[31mred'; exit 3"
     daemon.tfctl("submit", "--", "sh", "-c", script)
     daemon.tfctl("wait", "@", check=False)
-    first, said, *lines, todo = daemon.tfctl("why", "@").stdout.splitlines()
+    first, said, *lines, done, todo = daemon.tfctl("why", "@").stdout.splitlines()
     assert first == "job 2 (sh) failed (user error): ended with 3"
     assert (said, lines[-2:], len(lines)) == ("the last it wrote:", ["  line 40", "  red"], 20)
+    assert done.endswith("a command is not run twice unless recovery.max_retries allows it")
     assert todo == "what to do: mend it, then: tfctl retry 2", "it runs in place: there is no other code"
 
 
