@@ -99,6 +99,10 @@ def test_a_long_queue_does_not_push_running_jobs_off_the_screen() -> None:
     assert room_for_waiting(8, None) == 1000
 
 
+def test_one_job_whole_has_its_reason_whole() -> None:
+    assert ("why", "waits for " + 300 * "x") in whole(job(1, JobState.QUEUED, why="waits for " + 300 * "x"))
+
+
 def test_a_job_that_is_held_has_no_gpus_and_is_not_held_twice() -> None:
     held = job(1, JobState.HELD, reason="held", gpu_indices=(0,), attempts=(attempt(message="stopped"),))
     assert ("state", "held") in whole(held)

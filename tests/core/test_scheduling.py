@@ -105,6 +105,18 @@ def test_a_job_that_fits_passes_one_that_does_not_but_not_for_ever() -> None:
     assert world.now - world.state.jobs[big].submitted_at <= 600 + 300
 
 
+def test_of_many_holders_a_few_are_named() -> None:
+    world = World(gpus=6)
+    for _ in range(4):
+        world.submit()
+    big = world.submit(gpu=6)
+    assert say(world, big).count("holds GPU") == 4
+    for _ in range(2):
+        world.submit()
+    assert say(world, big).endswith("; and 3 more jobs hold some")
+    assert say(world, big).count("holds GPU") == 3
+
+
 def test_what_is_kept_for_the_overdue_job_is_said() -> None:
     world = World(gpus=4)
     world.submit(gpu=3)

@@ -312,7 +312,7 @@ def test_what_a_running_job_waits_for_cannot_change_until_it_is_held(daemon: Rea
     unknown = daemon.tfctl("update", str(running), "--set", "priority=5", check=False)
     assert unknown.stderr == f"tfctl: job {running}: priority: unknown key; did you mean schedule.priority?\n"
     changed = daemon.tfctl("update", str(running), "--priority", "5").stdout
-    assert changed == f"job {running} (test) has schedule.priority=5; runs (attempt 1)\n"
+    assert changed == f"job {running} (test) has schedule.priority=5; it runs (attempt 1)\n"
     nothing = daemon.tfctl("update", str(running), check=False)
     assert (nothing.returncode, "nothing to change: --priority N" in nothing.stderr) == (2, True)
     daemon.tfctl("hold", str(running))

@@ -19,7 +19,7 @@ from typing import Any
 
 from tfctl import projects
 from tfctl.failures import Failure
-from tfctl.output import of_what_is_done, print_json
+from tfctl.output import of_what_is_done, print_json, to_terminal
 from tfctl.selection import select, select_one
 from tfctl.session import with_daemon
 from tfctl.targets import WAITS, Target, here, read_target, spoken
@@ -121,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             for job, point in zip(jobs, points, strict=True):
                 print(f"submitted job {job.id} ({job.name}){projects.varied(point)}")
+            if jobs[0].id == 1 and not args.follow and to_terminal():
+                print("watch it with tfctl top, or read along with tfctl logs 1 -f")
     if not args.follow:
         return 0
     from tfctl.following import follow

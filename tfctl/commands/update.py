@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return client.update(job, changes)
 
     return change_each(
-        args, update, lambda job: f"job {job.id} ({job.name}) has {', '.join(texts)}; {one_line(job.why)}"
+        args, update, lambda job: f"job {job.id} ({job.name}) has {', '.join(texts)}; it {one_line(job.why)}"
     )
 
 

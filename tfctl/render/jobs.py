@@ -30,6 +30,7 @@ STYLES = {
     JobState.CANCELLED: "bright_black",
 }
 MOST_METRICS = 3
+WHOLE = 4000  # characters of a sentence about one job
 NAME, SHORT_NAME = 24, 16  # cells
 LABELLED, SHORT_LABELLED = 40, 26  # cells of a name with what sets a job apart
 WIDE = 100  # columns of a terminal; on a narrower one some are left out
@@ -165,7 +166,7 @@ def now(job: JobView, room: int, *, brief: bool) -> str:
 def whole(job: JobView) -> list[tuple[str, str]]:
     """Everything about one job, as (label, value)."""
     word = f" ({job.reason})" if job.reason and job.reason != job.state else ""
-    out = [("state", f"{job.state}{word}"), ("why", one_line(job.why))]
+    out = [("state", f"{job.state}{word}"), ("why", one_line(job.why, WHOLE))]
     if job.description:
         out.append(("about", job.description))
     out.append(("user", job.user))

@@ -11,6 +11,7 @@ from trainforged.core import messages as m
 from trainforged.core.state import State
 from trainforged.core.turns import no_room, unmet
 
+NAMED = 4  # holders of what a job waits for that are named
 ENDS = {"after": "succeed", "afterany": "end", "afternotok": "fail"}
 TimeLeft = Callable[[int], float | None]
 """Seconds that a running job still needs, as far as that can be told."""
@@ -138,7 +139,8 @@ def _holders(state: State, devices: list[m.Device], short: WaitReason, left: Tim
         else:
             continue
         out.append(f"job {lease.job} holds {held}{_about(left(lease.job))}")
-    return out[:4] + ([f"and {len(out) - 4} more jobs hold some"] if len(out) > 4 else [])
+    named = out if len(out) <= NAMED else out[: NAMED - 1]
+    return named + ([f"and {len(out) - len(named)} more jobs hold some"] if len(named) < len(out) else [])
 
 
 def _about(seconds: float | None) -> str:
