@@ -8,6 +8,9 @@
 # make torture  300 real faults over a mixed queue, then everything is counted; the same kills for other programs
 
 PYTHON ?= python3
+# A file of tests after the other, on as many processes as tests/conftest.py says; a developer with many cores
+# has no more, since many tests start daemons that use all of them.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
@@ -29,10 +32,10 @@ demo: set-up
 
 test: set-up
 	sh tests/prepare
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(AT_ONCE)
 
 slow-test: set-up
-	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m slow $(AT_ONCE)
 
 lint: set-up
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
 from trainforged.execution.starting.library import MODULES as IN_JOB_MODULES
 
 ROOT = Path(__file__).parents[1]
@@ -165,3 +166,7 @@ def test_modules_that_are_named_are_there() -> None:
     files = {"sock", "yaml", "service", "socket", "db", "log"}
     named = [(path, name) for path, name in named_modules() if name.split(".")[1] not in files]
     assert [f"{path}: {name}" for path, name in named if not is_there(name)] == []
+
+
+def test_the_files_that_come_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
