@@ -119,10 +119,12 @@ def _load_msgspec() -> None:
 
 
 def _dispatch(args: list[str]) -> int:
-    if not args or args[0] in ("-h", "--help", "help"):
+    if not args or args[0] in ("-h", "--help") or args == ["help"]:
         print(overview())
         return 0 if args else 2
-    if args[0] == "--version":
+    if args[0] == "help":
+        return _dispatch([args[1], "--help"])
+    if args[0] in ("--version", "version"):
         from trainforge import __version__
 
         print(f"tfctl {__version__}")

@@ -178,6 +178,16 @@ def test_wrong_options_are_told_in_a_line_with_what_was_meant(tfctl: Tfctl, type
     assert tfctl.refused(*typed.split()) == f"tfctl {typed.split()[0]}: {said}"
 
 
+def test_help_of_a_command_is_asked_for_in_either_way(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["help", "why"], ["why", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    first, second = capsys.readouterr().out.split("usage: ")[1:]
+    assert first == second
+    assert main(["help"]) == 0
+    assert main(["version"]) == 0
+
+
 def test_init_says_what_it_wrote_and_what_it_kept(tfctl: Tfctl, project: Path) -> None:
     assert tfctl.said("init", "new", "--template", "blank") == [
         "wrote new/train.py",

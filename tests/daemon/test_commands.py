@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -436,3 +437,17 @@ def test_following_a_job_that_waits_says_why(daemon: RealDaemon) -> None:
         out, _ = following.communicate(timeout=60)
     assert said.startswith(f"job {job} (test) is held")
     assert (following.returncode, out) == (0, "here\n")
+
+
+def test_a_smaller_machine_has_no_less_than_nothing_free(start_daemon: Callable[..., RealDaemon]) -> None:
+    large = start_daemon(2)
+    job = large.command("sleep", "600", resources={"gpu": 1, "cpu": 12})
+    large.wait_for(job.id, JobState.RUNNING)
+    large.stop()
+    small = RealDaemon(large.folder, 1).start()
+    try:
+        with small.client() as client:
+            status = client.status()
+            assert (status.cpu_free, status.cpu_total) == (0, 8)
+    finally:
+        small.close()

@@ -84,9 +84,9 @@ class Memory:
             gpus_total=len(devices),
             gpus_free=len(free.gpus),
             cpu_total=state.machine.cpu,
-            cpu_free=free.cpu,
+            cpu_free=max(0, free.cpu),  # less than none: jobs run on that were given a larger machine's
             memory_total=state.machine.memory,
-            memory_free=free.memory,
+            memory_free=max(0, free.memory),
             load=around.load,
             disk_free=around.disk_free,
             last_event=self._live.last_event,

@@ -86,7 +86,9 @@ class WebPort:
                 self._serving = await serve_tcp(self._app, self._host, self._port)
             except OSError as error:
                 why = os.strerror(error.errno) if error.errno else str(error)
-                self._door.problem = f"{self._host}:{self._port} cannot be listened on: {why}"
+                self._door.problem = (
+                    f"{self._host}:{self._port} cannot be listened on: {why} (--web names another)"
+                )
                 if not number:
                     log.error("there is no web page: %s; the daemon goes on without it", self._door.problem)
                 await asyncio.sleep(TRY_AGAIN)
