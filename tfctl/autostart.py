@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tfctl import service
 from tfctl.failures import NO_DAEMON, Failure
 from trainforge.client.client import NoDaemon
-from trainforge.client.home import has_unfinished_jobs, options_of, state_dir
+from trainforge.client.home import has_unfinished_jobs, options_of, state_dir, user_name
 from trainforge.client.sockets import chosen_socket, connect
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def start() -> int:
         )
     _await(process, log, began)
     like_the_last = f" ({shlex.join(options)}, as the last one)" if options else ""
-    print(f"note: started a daemon for {_user()}{like_the_last}; {_survival()}", file=sys.stderr)
+    print(f"note: started a daemon for {user_name()}{like_the_last}; {_survival()}", file=sys.stderr)
     return process.pid
 
 
@@ -86,12 +86,6 @@ def _await(process: subprocess.Popen[bytes], log: Path, began: int) -> None:
             raise Failure(f"the daemon did not start: {said or process.returncode}", NO_DAEMON)
         time.sleep(0.02)
     raise Failure(f"the daemon does not answer; see {log}", NO_DAEMON)
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _survival() -> str:

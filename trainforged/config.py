@@ -51,7 +51,7 @@ class Scheduling(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     """`project`: a frozen project. `file`: one uploaded content. `output`: kept output of an attempt.
     `metrics`: samples of all jobs, above which the oldest are thinned. `records`: what is kept of one records
-    file of a job once it is stored: its newest part.
+    file of a job once it is stored: its newest part. `processes`: and threads, of an attempt at one time.
     `free`: on the disk of the state folder, below which a job that ended for want of room waits."""
 
     project: Bytes = Bytes(2 * 2**30)
@@ -60,6 +60,7 @@ class Limits(Section, frozen=True, kw_only=True):
     metrics: Bytes = Bytes(4 * 2**30)
     records: Bytes = Bytes(2**30)
     free: Bytes = Bytes(2**30)
+    processes: Annotated[int, msgspec.Meta(ge=1)] = 32768
 
 
 class Retention(Section, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ import pytest
 from tests.client.daemon import Daemon
 from trainforge.client import sockets
 from trainforge.client.client import Client, NoDaemon
+from trainforge.client.home import user_name
 from trainforge.client.sockets import NAME, candidates, connect, user_socket
 
 UID = os.getuid()
@@ -187,3 +188,14 @@ def test_what_the_client_imports() -> None:
         "threading", "trainforge.client.events", "trainforge.client.waiting", "trainforged",
         "urllib.request", "yaml",
     }  # fmt: skip
+
+
+def test_whose_jobs_they_are_is_told_by_the_number_and_not_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = user_name()
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert user_name() == mine
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_001)
+    assert user_name() == "4000000001"

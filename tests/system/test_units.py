@@ -13,6 +13,7 @@ import pytest
 from tests.shell.attempts import Supervised, command
 from trainforged.core import messages as m
 from trainforged.execution import attempt, processes
+from trainforged.execution.launch import PROCESSES
 from trainforged.execution.starting.systemd import Manager, unit_of
 
 # Starts what stands behind `--` as a service: nobody's child here, with nothing of ours but what it is given.
@@ -70,6 +71,7 @@ async def test_the_attempt_is_nobodys_child_and_its_end_is_learnt(contained: Con
     assert {"--property=TimeoutStopSec=65", "--property=CPUQuota=100%", "--property=KillMode=mixed"} <= set(
         contained.asked_for()
     )
+    assert f"--property=TasksMax={PROCESSES}" in contained.asked_for()
     unwanted = ("MemoryMax", "AllowedCPUs", "DeviceAllow")
     assert not any(name in line for name in unwanted for line in contained.asked_for()), "none was asked for"
 

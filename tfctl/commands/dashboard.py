@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tfctl.session import with_daemon
 from trainforge.api.page import SignInAnswer
+from trainforge.client.home import user_name
 
 OPENER = "xdg-open"
 
@@ -37,7 +38,7 @@ def instructions(answer: SignInAnswer) -> list[str]:
     return [
         answer.address,
         "opens the page once, within a minute. From another machine, first:",
-        f"  ssh -L {port}:127.0.0.1:{port} {_user()}@{os.uname().nodename}",
+        f"  ssh -L {port}:127.0.0.1:{port} {user_name()}@{os.uname().nodename}",
     ]
 
 
@@ -45,12 +46,6 @@ def _has_display() -> bool:
     """Over ssh a browser would open where nobody sits, or slowly."""
     here = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(here) and "SSH_CONNECTION" not in os.environ
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _opened(opener: str, address: str) -> bool:

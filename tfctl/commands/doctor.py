@@ -136,7 +136,9 @@ def _openable(user: str) -> str:
 def _held_by(groups: GroupsView | None) -> str:
     if groups is None:
         return "sessions and process groups, below a subreaper"
-    limited = " and ".join(groups.limits) or "neither memory nor cpu: those are not ours to limit"
+    words = ["processes" if name == "pids" else name for name in groups.limits]
+    limited = " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
+    limited = limited or "neither memory nor cpu: those are not ours to limit"
     return f"control groups below {groups.folder}, which limit {limited}"
 
 

@@ -19,6 +19,7 @@ from tfctl.selection import job_argument, select
 from tfctl.session import with_daemon
 from trainforge.api import Counts, JobView
 from trainforge.client.client import Client
+from trainforge.client.home import user_name
 from trainforge.states import ENDED, JobState
 
 LATELY = datetime.timedelta(hours=24)
@@ -90,7 +91,7 @@ def _list(jobs: Sequence[JobView]) -> int:
 
 def _jobs(client: Client, args: argparse.Namespace, counts: Counts) -> tuple[Sequence[JobView], int]:
     """The jobs to show, and how many that wait are not among them."""
-    user = _me() if args.mine else None
+    user = user_name() if args.mine else None
     if args.state:
         return list(client.all_jobs(states=_states(args.state), user=user)), 0
     if args.all:
@@ -146,12 +147,6 @@ def _state(word: str) -> JobState:
     near = get_close_matches(word, list(JobState), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise Failure(f"--state: expected one of {', '.join(JobState)}, found {word!r}{hint}")
-
-
-def _me() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _print_table(jobs: Sequence[JobView]) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 from pathlib import Path
+
+
+def user_name() -> str:
+    """Whose this process is: as the system knows it, and not by its environment, which may be another user's.
+    A user without a name, in a container say, is a number."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def state_dir() -> Path:

@@ -68,6 +68,9 @@ class Settings:
     def output_limit(self) -> int:
         return int(self.now.limits.output)
 
+    def processes(self) -> int:
+        return self.now.limits.processes
+
     def metrics_room(self) -> int:
         return int(self.now.limits.metrics)
 

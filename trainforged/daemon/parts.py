@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from trainforge.api import EventView, GroupsView
+from trainforge.client.home import user_name
 from trainforged.core import messages as m
 from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.answering.figures import FigureBook
@@ -82,6 +82,7 @@ class Parts:
             jobs_dir=state_dir / "jobs",
             simulated=inventory.simulated,
             output_limit=settings.output_limit,
+            processes=settings.processes,
             tell=self.engine.tell,
         )
         self.supervisor = Supervisor(
@@ -146,7 +147,7 @@ class Parts:
                 "accounts.db": (opened.accounts.look, self.accounts.start_over),
             },
         )
-        user = getpass.getuser()
+        user = user_name()
         views = Views(
             opened.state,
             state_dir / "jobs",

@@ -168,7 +168,7 @@ class Attempt:
         marks = {TOKEN: token, ATTEMPT_DIR: str(self._folder.path)}
         fields = msgspec.structs.asdict(launch) | {"env": {**launch.env, **marks}}
         manager = self._means.manager()
-        group = self._group(token) if manager is None else None
+        group = self._group(token, launch.processes) if manager is None else None
         near = nearness.cores(self._start.gpus, self._start.cpu)
         order = LaunchFile(
             **fields, token=token, gpus=self._start.gpus, lock_prefix=self._means.lock_prefix, group=group,
@@ -176,29 +176,30 @@ class Attempt:
         )  # fmt: skip
         self._folder.write_order(order)
         self._means.reached("order written")
-        contained = self._contained(manager, token, launch.grace, near) if manager is not None else None
+        contained = self._contained(manager, token, launch, near) if manager is not None else None
         spawned = contained or spawn(self._folder.path, token, self._means.python)
         self._spawns += 1
         self._means.reached("spawned")
         return spawned
 
-    def _group(self, token: str) -> str | None:
+    def _group(self, token: str, processes: int) -> str | None:
         """A control group for the command; None where that cannot be had."""
         assert self._start is not None
         if self._means.groups is None:
             return None
-        return self._means.groups.make(token, cpu=self._start.cpu, memory=self._start.memory)
+        start = self._start
+        return self._means.groups.make(token, cpu=start.cpu, memory=start.memory, processes=processes)
 
     def _contained(
-        self, manager: systemd.Manager, token: str, grace: float, near: tuple[int, ...]
+        self, manager: systemd.Manager, token: str, launch: Launch, near: tuple[int, ...]
     ) -> Contained | None:
         """A shim in a unit of its own; None where the manager refuses."""
         assert self._start is not None
         order = self._start
         try:
             unit = systemd.unit_of(
-                token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=grace,
-                devices=nodes.allowed(order.gpus), near=near,
+                token, order.job, order.attempt, cpu=order.cpu, memory=order.memory, grace=launch.grace,
+                processes=launch.processes, devices=nodes.allowed(order.gpus), near=near,
             )  # fmt: skip
             return spawn_contained(manager, unit, self._folder.path, token, self._means.python)
         except (systemd.NotContained, OSError) as error:

@@ -10,6 +10,7 @@ import msgspec
 from trainforged.core.messages import StartAttempt
 
 OUTPUT_LIMIT = 1 << 30  # bytes of output kept of one attempt
+PROCESSES = 32768  # and threads, of one attempt at one time
 LOCK_PREFIX = "trainforge-gpu-"  # with a GPU's UUID: its name among all daemons of the machine
 
 
@@ -28,6 +29,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     ranks: int = 0
     grace: float = 60.0  # for a stop that does not name its own
     output_limit: int = OUTPUT_LIMIT
+    processes: int = PROCESSES  # where a unit or a control group can bound them
 
 
 class LaunchFile(Launch, frozen=True, kw_only=True):

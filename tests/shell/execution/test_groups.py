@@ -186,6 +186,8 @@ def test_limits_are_written_where_there_are_any(tmp_path: Path) -> None:
     assert made == str(path)
     assert (path / "memory.max").read_text() == str(2**30)
     assert (path / "cpu.max").read_text() == "200000 100000"
+    groups.Groups(tmp_path, ("pids",)).make("3-1-c", cpu=2, memory=2**30, processes=500)
+    assert (tmp_path / "trainforge-3-1-c" / "pids.max").read_text() == "500"
     groups.Groups(tmp_path, ("memory",)).make("2-1-b", cpu=2, memory=0)
     assert list((tmp_path / "trainforge-2-1-b").iterdir()) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -47,6 +48,20 @@ def test_a_command_runs_and_its_status_is_kept(shimmed: Make) -> None:
     names = {"launch.json", "lock", "shim.json", "exit.json", "shim.log", "output.log"}
     assert set(os.listdir(attempt.path)) == names
     assert all(attempt.path.joinpath(name).stat().st_mode & 0o077 == 0 for name in names)
+
+
+def test_jobs_leave_some_of_their_users_processes_to_the_daemon(shimmed: Make) -> None:
+    """A job that forks without end does not keep the daemon from its threads, nor anybody from signing in."""
+    before = resource.getrlimit(resource.RLIMIT_NPROC)
+    finite = before[1] if before[1] != resource.RLIM_INFINITY else 40_000
+    resource.setrlimit(resource.RLIMIT_NPROC, (finite, before[1]))
+    try:
+        attempt = shimmed(python("import resource; print(*resource.getrlimit(resource.RLIMIT_NPROC))"))
+        attempt.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, before)
+    share = str(int(finite * 0.75))
+    assert attempt.text().split() == [share, share]
 
 
 def test_it_runs_clean_of_the_daemon(shimmed: Make, monkeypatch: pytest.MonkeyPatch) -> None:

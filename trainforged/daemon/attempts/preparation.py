@@ -46,6 +46,7 @@ class Preparation:
         jobs_dir: Path,
         simulated: bool,
         output_limit: Callable[[], int],
+        processes: Callable[[], int],
         tell: Callable[[m.Event], None],
     ) -> None:
         self._tell = tell
@@ -56,6 +57,7 @@ class Preparation:
         self._jobs_dir = jobs_dir
         self._simulated = simulated
         self._output_limit = output_limit
+        self._processes = processes
         self._resumed: dict[tuple[int, int], str] = {}
 
     def take_resumed_from(self, job: int, attempt: int) -> str | None:
@@ -103,6 +105,7 @@ class Preparation:
                 resume_from=resume,
                 env_file=str(self._files.path(submission.shell)) if submission.shell else None,
                 output_limit=self._output_limit(),
+                processes=self._processes(),
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import sys
 
 from trainforged.execution import durable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 UMASK = 0o022  # the daemon's own is narrower
+JOBS_SHARE = 0.75  # of the processes that the user may have, all jobs together
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -112,7 +114,17 @@ def _be_ordinary(output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.umask(UMASK)
+    _leave_processes()
     _offer_to_oom_killer()
+
+
+def _leave_processes() -> None:
+    """A job that forks without end leaves a part of what its user may have in processes: with that the daemon
+    goes on, and somebody can sign in to end it."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if most != resource.RLIM_INFINITY:
+        share = int(most * JOBS_SHARE)
+        resource.setrlimit(resource.RLIMIT_NPROC, (share, share))
 
 
 def _offer_to_oom_killer() -> None:

@@ -21,7 +21,7 @@ CLONE3 = 435  # the number of the call, on every architecture
 CLONE_INTO_CGROUP = 1 << 33
 FIELDS = 11  # of `struct clone_args` up to the group, 8 bytes each
 EXIT_SIGNAL, CGROUP = 4, 10  # of these
-LIMITS = ("memory.max", "cpu.max")
+LIMITS = ("memory.max", "cpu.max", "pids.max")
 PAUSE = 0.005  # seconds between two looks at who is left
 
 # It keeps the interpreter's lock, for the child has no other thread that could give it back.

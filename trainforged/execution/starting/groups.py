@@ -21,7 +21,7 @@ from trainforged.execution.shim import group
 
 FOLDER = "trainforge"
 OLD = 3600.0  # seconds
-WANTED = ("cpu", "memory")
+WANTED = ("cpu", "memory", "pids")
 PERIOD = 100_000  # microseconds in which the share of CPU time is counted
 SYSTEMD = Path("/run/systemd/system")
 
@@ -35,7 +35,7 @@ class Groups:
         self.folder = folder
         self.limits = limits
 
-    def make(self, token: str, *, cpu: int, memory: int) -> str | None:
+    def make(self, token: str, *, cpu: int, memory: int, processes: int = 0) -> str | None:
         """The folder of a new group for the attempt with this mark, with its limits (0: none).
 
         None where that cannot be had. Safe to do again.
@@ -47,6 +47,8 @@ class Groups:
                 (path / "memory.max").write_text(str(memory))
             if "cpu" in self.limits and cpu > 0:
                 (path / "cpu.max").write_text(f"{cpu * PERIOD} {PERIOD}")
+            if "pids" in self.limits and processes > 0:
+                (path / "pids.max").write_text(str(processes))
         except OSError as error:
             log.warning("the attempt %s is started without a control group: %s", token, error)
             return None

@@ -18,7 +18,7 @@ from trainforge import protocol as p
 from trainforge.api import ShellState
 from trainforge.spec import JobSpec
 from trainforged.core.messages import StartAttempt
-from trainforged.execution.launch import OUTPUT_LIMIT, CannotStart, Launch
+from trainforged.execution.launch import OUTPUT_LIMIT, PROCESSES, CannotStart, Launch
 from trainforged.execution.observing import flight
 
 LAUNCHER_PATIENCE = 24 * 3600  # seconds: how long a stop may take is for the shim to say
@@ -58,6 +58,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     resume_from: str | None = None
     env_file: str | None = None  # where `shell` is stored
     output_limit: int = OUTPUT_LIMIT
+    processes: int = PROCESSES
 
 
 def launch(setting: Setting) -> Launch:
@@ -72,6 +73,7 @@ def launch(setting: Setting) -> Launch:
         ranks=ranks,
         grace=setting.spec.recovery.grace,
         output_limit=setting.output_limit,
+        processes=setting.processes,
     )
 
 

@@ -38,6 +38,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int = 0  # cores
     near: tuple[int, ...] = ()  # the cores that it may run on; empty: all
     memory: int = 0  # bytes
+    processes: int = 0  # and threads
     grace: float = 60.0
     devices: tuple[str, ...] = ()  # what it may open, as `DeviceAllow=` has it; empty: all that its user may
 
@@ -109,12 +110,13 @@ def unit_of(
     cpu: int,
     memory: int,
     grace: float,
+    processes: int = 0,
     devices: tuple[str, ...] = (),
     near: tuple[int, ...] = (),
 ) -> Unit:
     """The unit of the attempt with this mark: `trainforge-<job>-<attempt>-….service`."""
     name, description = f"trainforge-{token}.service", f"TrainForge: job {job}, attempt {attempt}"
-    limits = {"cpu": cpu, "memory": memory}
+    limits = {"cpu": cpu, "memory": memory, "processes": processes}
     return Unit(name=name, description=description, **limits, grace=grace, devices=devices, near=near)
 
 
@@ -124,7 +126,7 @@ def _properties(unit: Unit) -> Iterator[str]:
     yield f"TimeoutStopSec={math.ceil(unit.grace + MARGIN)}"
     yield "OOMPolicy=continue"  # else a rank that the kernel kills looks like a stop from outside
     yield "Before=trainforged.service"  # at shutdown the daemon goes first, and starts nothing more
-    yield "TasksMax=infinity"
+    yield f"TasksMax={unit.processes or 'infinity'}"
     yield "StandardInput=null"
     if unit.memory > 0:
         yield f"MemoryMax={unit.memory}"
