@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from benchmarks import processes, timing
 from benchmarks.figures import Bound, Figure
 from benchmarks.scene import Scene, tfctl
@@ -29,13 +31,14 @@ SCRIPT = Path(__file__).parent / "programs" / "steps.py"
 BY_HAND = "the same job by hand"
 WARM = 25  # steps, and two checkpoints, before anything is done to it
 LONGEST = 120.0
+Spans = dict[str, float]
 QUEUED, RUNNING = 1000, 8
 
 
 def measure(scene: Scene) -> list[Figure]:
     return [
-        _killed(scene, 1, scene.times(5, 1)),
-        *([] if scene.quick else [_killed(scene, 2, 3)]),
+        *_killed(scene, 1, scene.times(7, 1)),
+        *([] if scene.quick else _killed(scene, 2, 7)),
         _adopted(scene, scene.times(QUEUED, 50), scene.times(5, 2)),
     ]
 
@@ -43,7 +46,7 @@ def measure(scene: Scene) -> list[Figure]:
 # ---- a rank is killed
 
 
-def _killed(scene: Scene, ranks: int, rounds: int) -> Figure:
+def _killed(scene: Scene, ranks: int, rounds: int) -> list[Figure]:
     script = str(shutil.copy(SCRIPT, scene.folder))
     daemon = scene.daemon(2)
     told = scene.folder / f"killed-{ranks}"
@@ -56,10 +59,17 @@ def _killed(scene: Scene, ranks: int, rounds: int) -> Figure:
     checkpoints = daemon.state_dir / "jobs" / str(job) / "checkpoints"
     argv = [sys.executable, *(LAUNCHER if ranks > 1 else ()), script]
 
+    spans: list[Spans] = []
+
     def killed() -> float:
         before = training.last()[0]
         training.wait_beyond(before + WARM)  # also what it is to go on from is a matter of seconds
-        return training.beyond_the_kill()
+        moments = training.beyond_the_kill()
+        with daemon.client() as client:
+            *_, ended, begun = client.job(job).attempts or ()
+        assert ended.ended_at is not None
+        spans.append(_spans(moments, ended.ended_at.timestamp(), begun.started_at.timestamp()))
+        return moments.beyond - moments.killed
 
     def by_hand() -> float:
         with daemon.client() as client:
@@ -76,7 +86,7 @@ def _killed(scene: Scene, ranks: int, rounds: int) -> Figure:
     with daemon.client() as client:
         client.cancel(job, now=True)
     daemon.wait_for(job)
-    return Figure(
+    whole = Figure(
         what=f"from a killed rank to the next new step, {ranks} rank{'s' if ranks > 1 else ''}",
         value=timing.median(taken[""]),
         unit="s",
@@ -86,6 +96,25 @@ def _killed(scene: Scene, ranks: int, rounds: int) -> Figure:
         samples=rounds,
         spread=timing.quartiles(taken[""]),
     )
+    parts = [(name, timing.median([span[name] for span in spans[-rounds:]])) for name in spans[0]]
+    return [whole, *(Figure(what=f"  of which {name}", value=value, unit="s") for name, value in parts)]
+
+
+class Moments(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one kill, by the clock of the wall."""
+
+    killed: float
+    stepped: float  # the next attempt's first step, which may have been done before
+    beyond: float  # the first step that had not
+
+
+def _spans(moments: Moments, ended: float, begun: float) -> Spans:
+    return {
+        "until nothing of the attempt runs": ended - moments.killed,
+        "until the next one's command runs": begun - ended,
+        "its own start, to its first step": moments.stepped - begun,
+        "steps that are done again": moments.beyond - moments.stepped,
+    }
 
 
 def _by_hand(argv: Sequence[str], told: Path, checkpoints: Path) -> float:
@@ -131,15 +160,18 @@ class _Told:
     def wait_beyond(self, step: int) -> None:
         timing.wait_until(lambda: self._steps() > step, f"step {step + 1}", LONGEST)
 
-    def beyond_the_kill(self) -> float:
-        """Kill the rank; seconds until a step that it had not come to."""
+    def beyond_the_kill(self) -> Moments:
+        """Kill the rank, and wait for a step that it had not come to."""
         _, _, pid = self.last()
         killed = time.time()
         os.kill(pid, signal.SIGKILL)
         timing.wait_until(lambda: not processes.alive(pid), "the rank's end")
         reached = self._steps()
         self.wait_beyond(reached)
-        return min(float(moment) for step, moment, _ in self._lines() if int(step) > reached) - killed
+        lines = self._lines()
+        stepped = min(float(moment) for _, moment, by in lines if int(by) != pid and float(moment) > killed)
+        beyond = min(float(moment) for step, moment, _ in lines if int(step) > reached)
+        return Moments(killed=killed, stepped=stepped, beyond=beyond)
 
     def _steps(self) -> int:
         return max((int(line[0]) for line in self._lines()), default=0)

@@ -64,7 +64,8 @@ def test_a_rank_is_killed_and_jobs_are_adopted(tmp_path: Path) -> None:
     main(["recovery", "--quick", "--results", str(tmp_path / "results")])
 
     result = msgspec.json.decode((tmp_path / "results" / "recovery.json").read_bytes(), type=Result)
-    killed, adopted = result.figures
+    killed, *parts, adopted = result.figures
+    assert sum(part.value for part in parts) == pytest.approx(killed.value, abs=0.01)
     assert killed.ratio is not None
     assert killed.ratio > 0
     assert killed.others["the same job by hand"]

@@ -15,6 +15,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+WHAT_THEN = (
+    "what was done: not started again: the same would take as much memory",
+    "what to do: give it more, or let it take less: tfctl retry ",
+)
+
+
 @pytest.mark.slow
 def test_a_units_limits_hold_and_what_goes_beyond_them_is_told(machine_off: Machine) -> None:
     found: dict[str, Any] = json.loads(uml.run_in(machine_off, "units.py"))
@@ -23,6 +29,7 @@ def test_a_units_limits_hold_and_what_goes_beyond_them_is_told(machine_off: Mach
     eater = found["eater"]
     assert (eater["state"], eater["reason"]) == ("failed", "out_of_memory")
     assert "was killed by the kernel: " in eater["why"]
+    assert all(words in eater["why"] for words in WHAT_THEN)
 
 
 def test_a_groups_limits_hold_and_what_goes_beyond_them_is_told() -> None:
@@ -34,6 +41,7 @@ def test_a_groups_limits_hold_and_what_goes_beyond_them_is_told() -> None:
     for who in ("itself", "child"):
         assert (found[who]["state"], found[who]["reason"]) == ("failed", "out_of_memory")
         assert "was killed by the kernel: the limit of its memory was reached (process " in found[who]["why"]
+        assert all(words in found[who]["why"] for words in WHAT_THEN)
     bystander = found["bystander"]  # killed by hand after the others had run out of memory
     assert (bystander["state"], bystander["reason"]) == ("failed", "killed")
     assert "memory" not in bystander["why"].split("\n")[0]
