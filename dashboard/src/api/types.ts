@@ -20,6 +20,7 @@ export interface AttemptView {
   tail: string | null;
   ranks: RankView[];
   resumed_from: string | null;
+  followed: string | null;
 }
 
 export interface CancelRequest {
@@ -338,9 +339,11 @@ export interface JobView {
   elapsed: number;
   time_limit: number | null;
   waste: Waste | null;
+  label: string;
   description: string;
   base_image: string | null;
   root: string | null;
+  workdir: string | null;
   attempts: AttemptView[] | null;
   spec: Record<string, unknown> | null;
 }
@@ -447,6 +450,7 @@ export interface RetryRequest {
   files: FileEntry[] | null;
   shell: ShellState | null;
   git: Git | null;
+  varied: string[];
 }
 
 export interface SavedCheckpoint {
@@ -538,6 +542,7 @@ export interface SubmitRequest {
   git: Git | null;
   hold: boolean;
   resume_from: number | null;
+  varied: string[];
   request_id: string;
 }
 
@@ -554,6 +559,7 @@ export interface SweepRequest {
   git: Git | null;
   hold: boolean;
   resume_from: number | null;
+  varied: string[];
   jobs: SweepJob[];
 }
 
