@@ -82,7 +82,7 @@ class Connection(web.RequestHandler):
         self._inflow = inflow
         self._resting: asyncio.TimerHandle | None = None  # while nothing is read, for others to be heard
         self._crowd = crowd
-        self._at_once = at_once
+        self._at_once = None if self._logging_enabled else at_once  # the long way writes a line for each
         self._fresh = True  # nothing was given to the long way yet
         self._between = True  # what comes next is the beginning of a request
         self._plain: bytes | None = None  # the request under way, if it is plain and was alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -142,6 +143,18 @@ async def test_a_connections_rate_holds(tmp_path: Path) -> None:
         found = [(await line.ask(GPUS)).status for _ in range(8)]
         assert found == [200] * 5 + [429] * 3
         line.close()
+
+
+async def test_every_request_is_in_the_access_log_where_there_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "trainforged.web.access"):
+        async with served(tmp_path) as api:
+            line = await Line.of(api)
+            for _ in range(3):
+                await line.ask(GPUS)
+            line.close()
+    assert sum("GET /v1/gpus" in record.getMessage() for record in caplog.records) == 3
 
 
 async def test_one_that_closes_is_not_remembered(tmp_path: Path) -> None:
