@@ -22,6 +22,7 @@ from tfctl.parsing import Parser
 COMMANDS = {
     "init": "write a project that runs as it stands",
     "submit": "queue a job",
+    "export": "print what submit would run as a batch script of Slurm",
     "status": "a table of jobs, or one job whole",
     "top": "the live view: GPUs, jobs, queue",
     "logs": "output of a job",

@@ -115,3 +115,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Recovery = Recovery()
     checkpoints: Checkpoints = Checkpoints()
     notify: Notify = Notify()
+
+    def ranks(self, *, gpus: int, cpu: int) -> int:
+        """0 for a command; else one per GPU, or per core where `DISTRIBUTED` is asked for without any."""
+        if self.training.command is not None:
+            return 0
+        if gpus == 0 and self.environment.env.get("DISTRIBUTED", "").lower() in ("true", "1", "yes", "on"):
+            return max(1, cpu)
+        return max(1, gpus)

@@ -48,6 +48,20 @@ AFTER = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.usage = "tfctl submit [PROJECT_DIR|JOB_FILE|SCRIPT.py] [options] [-- COMMAND or script arguments]"
+    what_to_run(parser)
+    add = parser.add_argument
+    add("--sweep", action="append", default=[], metavar="K=V1,V2", help="one job for each value; the grid")
+    for flag, when in AFTER.items():
+        add(*flag.split(), action="append", default=[], metavar="JOB", help=f"start when {when}: 9,10")
+    add("--hold", action="store_true", help="queue it held")
+    add("--resume-from", metavar="JOB", help="start from this job's newest checkpoint")
+    add("--follow", action="store_true", help="show its log and progress until it ends")
+    add("--json", action="store_true", help="print the job as JSON")
+    add("--dry-run", action="store_true", help="check and freeze, queue nothing")
+
+
+def what_to_run(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what a job is, for `read_target`."""
     add = parser.add_argument
     add("target", nargs="?", metavar="TARGET", help="a folder, job file or script (default: this folder)")
     add("-f", "--file", action="append", default=[], metavar="FILE", help="job file to lay over the others")
@@ -57,17 +71,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--memory", "--mem", metavar="SIZE", help="host memory, 32Gi")
     add("--env", action="append", default=[], metavar="K=V", help="a variable for the job")
     add("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="a key of the job file")
-    add("--sweep", action="append", default=[], metavar="K=V1,V2", help="one job for each value; the grid")
     add("--priority", metavar="N", help="-100 … 100, higher first")
     add("--time-limit", metavar="D", help="over all attempts: 90s, 30m, 12h, 2d")
-    for flag, when in AFTER.items():
-        add(*flag.split(), action="append", default=[], metavar="JOB", help=f"start when {when}: 9,10")
     add("--begin", metavar="T", help='not before: "22:00", now+2h, ISO 8601')
-    add("--hold", action="store_true", help="queue it held")
-    add("--resume-from", metavar="JOB", help="start from this job's newest checkpoint")
-    add("--follow", action="store_true", help="show its log and progress until it ends")
-    add("--json", action="store_true", help="print the job as JSON")
-    add("--dry-run", action="store_true", help="check and freeze, queue nothing")
     parser.set_defaults(words=[])
 
 

@@ -63,7 +63,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 def launch(setting: Setting) -> Launch:
     """The whole of it. Raises `CannotStart`."""
-    ranks = rank_count(setting.spec, gpus=len(setting.order.gpus), cpu=setting.order.cpu)
+    ranks = setting.spec.ranks(gpus=len(setting.order.gpus), cpu=setting.order.cpu)
     return Launch(
         argv=arguments(setting.spec, setting.python, setting.attempt_dir, ranks),
         cwd=setting.cwd,
@@ -75,15 +75,6 @@ def launch(setting: Setting) -> Launch:
         output_limit=setting.output_limit,
         processes=setting.processes,
     )
-
-
-def rank_count(spec: JobSpec, *, gpus: int, cpu: int) -> int:
-    """0 for a command; else one rank per GPU, or per core where `DISTRIBUTED` is asked for without any."""
-    if spec.training.command is not None:
-        return 0
-    if gpus == 0 and spec.environment.env.get("DISTRIBUTED", "").lower() in ("true", "1", "yes", "on"):
-        return max(1, cpu)
-    return max(1, gpus)
 
 
 def arguments(spec: JobSpec, python: str, attempt_dir: str, ranks: int) -> tuple[str, ...]:
