@@ -3,6 +3,7 @@
 # make slow-test  runs those
 # make lint   ruff and mypy --strict
 # make page   builds the web page anew
+# make pictures  docs/screenshots anew
 # make bench  the README's figures
 # make histories  a million random events through the core, its invariants held after each
 # make torture  300 real faults over a mixed queue, then everything is counted; the same kills for other programs
@@ -15,7 +16,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: demo test slow-test lint page bench torture histories clean set-up
+.PHONY: demo test slow-test lint page pictures bench torture histories clean set-up
 
 set-up: $(STAMP)
 
@@ -45,6 +46,9 @@ lint: set-up
 
 page: set-up
 	$(BIN)/python -m building.page
+
+pictures: set-up
+	$(BIN)/python -m tests.page.pictures
 
 bench: set-up
 	$(BIN)/python -m benchmarks

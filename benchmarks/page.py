@@ -1,8 +1,12 @@
 """The web page while much happens: 1,000 jobs, 50 of them running and reporting 20 series each.
 
-In Debian's Chromium without a screen (drawn by the CPU): frames a second while the page is live, what the
-browser's processes take of memory (each page that several share is divided among them), what the daemon
-takes meanwhile, and beside it TensorBoard with the same series, where that is installed.
+In Debian's Chromium without a screen (drawn by the CPU): frames a second while the page is live, what it
+takes of memory, what the daemon takes meanwhile, and beside it TensorBoard with the same series, where that
+is installed.
+
+Memory is the proportional set size of the browser's processes: what several of them share is divided among
+them, so that their sum is what would be free without them. Summed resident sizes, which count what is shared
+once for each process, stand beside it, and both for a browser that shows an empty page.
 """
 
 from __future__ import annotations
@@ -83,7 +87,7 @@ def _is_past(daemon: RealDaemon, job: int) -> bool:
 def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> list[Figure]:
     page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
     page.set_default_timeout(PATIENCE)
-    empty, blank = _all_memory() / MB, _page_memory() / MB
+    empty, blank, empty_resident = _all_memory() / MB, _page_memory() / MB, _all_resident() / MB
     page.goto(daemon.post("/v1/sign-in")["address"])
     address = page.url.rstrip("/")
     figures = []
@@ -103,15 +107,34 @@ def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> list[Figure]:
                 bound=Bound(limit=200),
                 others={"of an empty page": blank},
             ),
-            Figure(
-                what=f"{what}: memory of the whole browser",
-                value=_all_memory() / MB,
-                unit="MB",
-                others={"with an empty page": empty},
-            ),
+            *_of_the_browser(what, empty, empty_resident),
         ]
     memory = processes.resident(daemon.pid) / MB
     return [*figures, Figure(what="the daemon's memory", value=memory, unit="MB", bound=Bound(limit=150))]
+
+
+def _of_the_browser(what: str, empty: float, empty_resident: float) -> list[Figure]:
+    whole = _all_memory() / MB
+    return [
+        Figure(
+            what=f"{what}: memory that it adds to an empty browser",
+            value=whole - empty,
+            unit="MB",
+            bound=Bound(limit=200),
+        ),
+        Figure(
+            what=f"{what}: memory of the whole browser",
+            value=whole,
+            unit="MB",
+            others={"with an empty page": empty},
+        ),
+        Figure(
+            what=f"{what}: resident sizes of the browser's processes, summed",
+            value=_all_resident() / MB,
+            unit="MB",
+            others={"with an empty page": empty_resident},
+        ),
+    ]
 
 
 def _seconds_to(page: Page, address: str, mark: str) -> float:
@@ -130,6 +153,10 @@ def _all_memory() -> float:
     return sum(_proportional(pid) for pid, _ in _browser_processes())
 
 
+def _all_resident() -> float:
+    return sum(_rolled_up(pid, "Rss:") for pid, _ in _browser_processes())
+
+
 def _browser_processes() -> Iterator[tuple[int, str]]:
     """Of the browser that this process started: (pid, type)."""
     for pid in processes.with_children(os.getpid()):
@@ -142,10 +169,14 @@ def _browser_processes() -> Iterator[tuple[int, str]]:
 
 
 def _proportional(pid: int) -> int:
-    """Bytes in memory; a page that n processes share counts 1/n."""
+    return _rolled_up(pid, "Pss:")
+
+
+def _rolled_up(pid: int, what: str) -> int:
+    """Bytes in memory. "Pss:": a page that n processes share counts 1/n; "Rss:": it counts whole."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(what):
                 return 1024 * int(line.split()[1])
     except OSError:
         pass

@@ -7,6 +7,7 @@ import pytest
 from tests.core.world import World, device
 from trainforge.states import EndReason, JobState
 from trainforged.core import messages as m
+from trainforged.core.causes import tail
 from trainforged.core.explain import why
 
 
@@ -142,3 +143,13 @@ def test_memory_that_somebody_else_took_is_not_held_against_the_job() -> None:
     assert world.where(job) is JobState.QUEUED, "until there is room"
     world.tell(m.DevicesObserved(time=world.now, devices=(device(0),)))
     assert (world.where(job), world.state.jobs[job].retries) == (JobState.STARTING, 0)
+
+
+def test_what_one_rank_wrote_stands_for_those_that_stopped_with_it() -> None:
+    silent, speaks = m.RankEnd(rank=1, exit_code=1), m.RankEnd(rank=0, exit_code=1)
+    raised = m.RankEnd(rank=1, exit_code=1, error_type="ValueError", error="ValueError: 7")
+    said = {0: "the loss is nan at step 4", 1: ""}
+    assert tail(m.AttemptEnd(ended_at=1.0, ranks=(silent, speaks), tails=said)) == said[0]
+    assert tail(m.AttemptEnd(ended_at=1.0, ranks=(silent, speaks), tails=said | {1: "own"})) == "own"
+    assert tail(m.AttemptEnd(ended_at=1.0, ranks=(raised, speaks), tails={0: "other"})) is None
+    assert tail(m.AttemptEnd(ended_at=1.0, ranks=(silent,), tails={1: ""})) is None

@@ -23,7 +23,14 @@ while True:
 
 
 def lane(daemon: RealDaemon, index: int = 0) -> list[dict[str, object]]:
-    found = daemon.get("/v1/gpus/timeline")["gpus"]
+    """What is known of the GPU: without the first part of the day, in which there was no daemon."""
+    first, *known = whole_lane(daemon, index)
+    assert first["kind"] == "unknown"
+    return known
+
+
+def whole_lane(daemon: RealDaemon, index: int) -> list[dict[str, object]]:
+    found = wait_until(lambda: daemon.get("/v1/gpus/timeline")["gpus"], "the first figures")
     return next(gpu["spans"] for gpu in found if gpu["index"] == index)  # type: ignore[no-any-return]
 
 
@@ -81,6 +88,16 @@ def test_a_drained_gpu_is_seen_with_its_reason(daemon: RealDaemon) -> None:
         "the drain to be over",
     )
     assert len(ended) == 1
+
+
+def test_the_time_before_the_first_daemon_is_unknown_and_not_idle(daemon: RealDaemon) -> None:
+    wait_until(lambda: daemon.get("/v1/gpus/history")["gpus"], "the first figures")
+    (span,) = whole_lane(daemon, 0)
+    assert span["kind"] == "unknown"
+    assert time.time() - 86_400 - 60 < span["from"] < span["to"] <= time.time()  # type: ignore[operator]
+    since = span["to"]
+    later = daemon.get(f"/v1/gpus/timeline?since={since}")["gpus"]
+    assert [gpu["spans"] for gpu in later] == [[], []]
 
 
 def test_odd_times_are_refused_or_answered(daemon: RealDaemon) -> None:

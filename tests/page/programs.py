@@ -25,8 +25,10 @@ while go_on and not os.path.exists(go_on):
 
 FAILS = """
 import trainforge
-trainforge.report(step=1, loss=2.5)
-trainforge.report(step=2, loss=float("nan"))
+for step in range(1, 41):
+    trainforge.report(step=step, steady=step / 40, spike=1000 if step == 7 else 1 + step / 40)
+trainforge.report(step=41, loss=2.5)
+trainforge.report(step=42, loss=float("nan"))
 raise ValueError("labels: expected 0 … 99, found 100 <img src=x onerror=alert(1)>")
 """
 

@@ -20,7 +20,7 @@ VIEWS = {
     "curves": ("/jobs/1", "val_accuracy"),
     "system": ("/jobs/1#system", "Where each rank's time goes"),
     "log": ("/jobs/1#log", "epoch 4 of 4"),
-    "events": ("/jobs/1#events", "attempt started"),
+    "events": ("/jobs/1#events", "attempt 1 started"),
     "file": ("/jobs/1#file", "Checkpoints"),
     "incident": ("/jobs/2", "ValueError: labels"),
     "compare": ("/compare?jobs=1,3", "Last and best"),

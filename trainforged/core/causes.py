@@ -204,9 +204,13 @@ def account(end: AttemptEnd, gpus: Sequence[str], reason: EndReason | None) -> s
 
 
 def tail(end: AttemptEnd) -> str | None:
-    """The last that the failing rank wrote; None where it left an exception, or nothing."""
+    """The last that the failing rank wrote, or else another that failed: ranks that stop for the same cause
+    leave it to one of them to say it. None where it left an exception, or none said anything."""
     rank = first_failure(end)
-    return end.tails.get(rank.rank if rank is not None else 0) or None
+    if rank is not None and rank.error is not None:
+        return None
+    own = end.tails.get(rank.rank if rank is not None else 0)
+    return own or next((said for _, said in sorted(end.tails.items()) if said), None)
 
 
 def in_a_line(text: str) -> str:

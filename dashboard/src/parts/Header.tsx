@@ -37,7 +37,7 @@ export function Header() {
   );
 }
 
-const WORDS = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…" };
+const WORDS = { connecting: "…", live: "Live", lost: "Reconnecting…" };
 
 function Connected() {
   const state = connection.value;

@@ -4,6 +4,7 @@ export interface PlotChoice {
   axis: Axis;
   smoothing: number; // 0 … 0.99
   log: boolean;
+  cut: boolean; // outliers lie beyond the edge of the plot
 }
 
 interface Props {
@@ -13,6 +14,7 @@ interface Props {
   reset: () => void;
 }
 
+export const FIRST_CHOICE: PlotChoice = { axis: "step", smoothing: 0.6, log: false, cut: true };
 const AXES: [Axis, string][] = [["step", "Step"], ["epoch", "Epoch"], ["time", "Time"]];
 
 export function PlotControls({ choice, choose, zoomed, reset }: Props) {
@@ -40,6 +42,10 @@ export function PlotControls({ choice, choose, zoomed, reset }: Props) {
       <label class="inline">
         <input type="checkbox" checked={choice.log} onChange={(event) => choose({ ...choice, log: event.currentTarget.checked })} />
         Logarithmic
+      </label>
+      <label class="inline" title="Few values that are far from all others lie beyond the edge, where an arrow tells of them">
+        <input type="checkbox" checked={choice.cut} onChange={(event) => choose({ ...choice, cut: event.currentTarget.checked })} />
+        Cut outliers
       </label>
       {zoomed && <button onClick={reset}>Show all</button>}
     </div>

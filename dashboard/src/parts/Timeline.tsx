@@ -1,14 +1,23 @@
-/** Who had each GPU when: a lane for each, as SVG. Idle is what is empty. */
+/** Who had each GPU when: a lane for each, as SVG. Idle is what is empty; what is not known is no idleness. */
 
 import { useMemo, useState } from "preact/hooks";
 import type { GpuLane, GpusTimeline, Span } from "../api/types";
 import { clock, duration, moment, percent } from "../format";
 
 export const KINDS: Record<Span["kind"], string> = {
-  job: "job", set_aside: "set aside", drained: "drained", foreign: "used by others", unknown: "the daemon was away",
+  job: "job", set_aside: "set aside", drained: "drained", foreign: "used by others", unknown: "not known: no daemon was there",
 };
 
 const STEPS = [300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400]; // seconds between two ticks
+
+/** Without the time at its beginning of which nothing is known of any GPU. */
+export function known(of: GpusTimeline): GpusTimeline {
+  const since = (lane: GpuLane) => (lane.spans[0]?.kind === "unknown" && lane.spans[0].from <= of.from ? lane.spans[0].to : of.from);
+  const from = Math.min(...of.gpus.map(since));
+  if (!(from > of.from && from < of.to)) return of;
+  const cut = (lane: GpuLane) => lane.spans.filter((span) => span.to > from).map((span) => ({ ...span, from: Math.max(span.from, from) }));
+  return { ...of, from, gpus: of.gpus.map((lane) => ({ ...lane, spans: cut(lane) })) };
+}
 
 export function Timeline({ of }: { of: GpusTimeline }) {
   const [under, setUnder] = useState<string>("");
@@ -34,10 +43,14 @@ export function Timeline({ of }: { of: GpusTimeline }) {
 }
 
 function Lane({ lane, from, length, setUnder }: { lane: GpuLane; from: number; length: number; setUnder: (text: string) => void }) {
-  const used = lane.spans.filter((span) => span.kind === "job").reduce((sum, span) => sum + span.to - span.from, 0);
-  const away = lane.spans.filter((span) => span.kind !== "job").reduce((sum, span) => sum + span.to - span.from, 0);
+  const known = length - taken(lane, (kind) => kind === "unknown");
+  const share = (of: (kind: Span["kind"]) => boolean) => percent(known > 0 ? taken(lane, of) / known : null);
   const jobs = new Set(lane.spans.filter((span) => span.kind === "job").map((span) => span.name));
-  const label = `GPU ${lane.index}: ${percent(used / length)} by jobs (${[...jobs].join(", ") || "none"}), ${percent(away / length)} not on offer`;
+  const label = [
+    `GPU ${lane.index}: ${share((kind) => kind === "job")} by jobs (${[...jobs].join(", ") || "none"})`,
+    `${share((kind) => kind !== "job" && kind !== "unknown")} not on offer`,
+    ...(known < length ? [`of the ${duration(known)} that are known`] : []),
+  ].join(", ");
   const [at, setAt] = useState(-1);
   const walk = (event: KeyboardEvent) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -63,9 +76,13 @@ function Lane({ lane, from, length, setUnder }: { lane: GpuLane; from: number; l
           />
         ))}
       </svg>
-      <span class="lane-share">{percent(used / length)}</span>
+      <span class="lane-share">{share((kind) => kind === "job")}</span>
     </div>
   );
+}
+
+function taken(lane: GpuLane, by: (kind: Span["kind"]) => boolean): number {
+  return lane.spans.reduce((sum, span) => (by(span.kind) ? sum + span.to - span.from : sum), 0);
 }
 
 function told(span: Span): string {

@@ -6,7 +6,7 @@ import type { JobState, JobView } from "../api/types";
 import { figure, percent } from "../format";
 
 const GLYPHS: Record<JobState, string> = {
-  queued: "○", held: "‖", starting: "◔", running: "●", stopping: "◑", backoff: "↻",
+  queued: "○", held: "❙❙", starting: "◔", running: "●", stopping: "◑", backoff: "↻",
   unknown: "?", succeeded: "✓", failed: "✕", cancelled: "–",
 };
 
@@ -44,6 +44,14 @@ export function Section({ title, aside, children, id, flat }: {
       {children}
     </section>
   );
+}
+
+const LONGEST_LABEL = 90; // characters in a list
+
+/** What tells a job from the others of its sweep, which have its name. */
+export function Varied({ of: { label } }: { of: JobView }) {
+  if (!label) return null;
+  return <span class="varied" title={label}>{label.length > LONGEST_LABEL ? `${label.slice(0, LONGEST_LABEL)}…` : label}</span>;
 }
 
 export function Empty({ children }: { children: ComponentChildren }) {

@@ -6,7 +6,7 @@ import "uplot/dist/uPlot.min.css";
 import { dark, seriesColour } from "../theme";
 import { align, type Line } from "./align";
 import { axes, place, withUnit, type Across, type Unit } from "./axes";
-import { drawMarks, drawOdd } from "./marks";
+import { drawBeyond, drawMarks, drawOdd } from "./marks";
 import { once } from "./once";
 import { follow, keys, useInSight } from "./moving";
 import { within, type Window } from "./window";
@@ -24,23 +24,32 @@ export interface ChartProps {
   height?: number;
   least?: number; // the vertical axis begins here at the latest
   most?: number;
+  /** Let few values that are far from all others lie beyond the edge, where an arrow tells of them. */
+  cut?: boolean;
 }
 
 const IN_TITLE: ReadonlySet<Unit> = new Set(["%", "°C", "W", "cores"]); // of others, each tick or the name itself tells
+
+const ABOVE = 18; // px: attempts are named above the plot, where no curve is
+const LEAST_TO_CUT = 8; // values: of fewer none is an outlier
+
+const MOVED = new Set(["mousemove", "mouseleave"]);
+/** All plots of a view are read at the same place; a zoom they share by their window. */
+const TOGETHER: uPlot.Cursor.Sync = { key: "plots", scales: ["x", null], setSeries: false, filters: { pub: (type) => MOVED.has(type) } };
 
 interface Latest {
   current: ChartProps;
 }
 
 export function Chart(props: ChartProps) {
-  const { title, lines, x, unit = "", log = false, window, height = 220 } = props;
+  const { title, lines, x, unit = "", log = false, cut = false, window, height = 220 } = props;
   const holder = useRef<HTMLDivElement>(null);
   const legend = useRef<HTMLUListElement>(null);
   const plot = useRef<uPlot | null>(null);
   const latest = useRef(props);
   latest.current = props;
   const theme = dark.value;
-  const shape = [x, unit, log, height, ...lines.map((line) => `${line.faint}${line.colour}`)].join("|");
+  const shape = [x, unit, log, cut, height, Boolean(props.marks?.size), ...lines.map((line) => `${line.faint}${line.colour}`)].join("|");
   const data = useMemo(() => once(() => align(lines, log)), [lines, log]);
   const newest = useRef(data);
   newest.current = data;
@@ -83,7 +92,7 @@ export function Chart(props: ChartProps) {
     const { from: min, to: max } = window ?? ends;
     now.setData(data(), false);
     now.setScale("x", { min, max });
-    write(legend.current, latest.current, null, now);
+    write(legend.current, latest.current, now.cursor.idx ?? null, now);
   }, [data, window, shape, theme, sight]);
 
   return (
@@ -97,7 +106,7 @@ export function Chart(props: ChartProps) {
           {named.map((line) => (
             <li key={line.name}>
               <i class={`dot series-${(line.colour % 8) + 1}`} aria-hidden="true" />
-              {named.length > 1 || line.name !== title ? <span title={line.short && line.name}>{line.short ?? line.name}</span> : null} <b />
+              {named.length > 1 || line.name !== title ? <span title={line.short && line.name}>{line.short ?? line.name}</span> : null} <b>{withUnit(last(line), unit)}</b>
             </li>
           ))}
         </ul>
@@ -129,14 +138,14 @@ function options(node: HTMLElement, latest: Latest, legend: { current: HTMLUList
   return {
     width: Math.max(120, node.clientWidth),
     height,
-    padding: [8, x === "clock" ? 30 : 20, 0, 0],
+    padding: [latest.current.marks?.size ? ABOVE : 8, x === "clock" ? 30 : 20, 0, 0],
     legend: { show: false },
-    cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false },
-    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: (_, min, max) => bounds(min, max, latest.current) } },
+    cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false, sync: TOGETHER },
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: (plot, min, max) => bounds(min, max, latest.current, plot.data) } },
     axes: axes(x, unit, log),
     series: [{}, ...lines.map(strokeOf)],
     hooks: {
-      draw: [(plot) => drawMarks(plot, latest.current.marks ?? new Map()), (plot) => drawOdd(plot, latest.current.lines)],
+      draw: [(plot) => drawMarks(plot, latest.current.marks ?? new Map()), (plot) => drawOdd(plot, latest.current.lines), (plot) => latest.current.cut && drawBeyond(plot, latest.current.lines, unit)],
       setCursor: [(plot) => write(legend.current, latest.current, plot.cursor.idx ?? null, plot)],
       setSelect: [
         (plot) => {
@@ -156,19 +165,61 @@ function strokeOf(line: Line): uPlot.Series {
     stroke: seriesColour(line.colour),
     alpha: line.faint ? 0.24 : 1,
     width: line.faint ? 1 : 1.75,
-    points: { show: line.x.length < 3 ? true : undefined, size: 5 },
+    points: { show: few(line.values) ? true : undefined, size: 5 },
     spanGaps: line.joined ?? true,
     pxAlign: 0,
   } as uPlot.Series;
 }
 
-function bounds(min: number | null, max: number | null, { log, least, most }: ChartProps): [number, number] {
+/** So few that no line is seen between them. */
+function few(values: number[]): boolean {
+  let known = 0;
+  for (let i = 0; i < values.length && known < 3; i++) if (!Number.isNaN(values[i])) known++;
+  return known < 3;
+}
+
+function bounds(min: number | null, max: number | null, props: ChartProps, data: uPlot.AlignedData): [number, number] {
+  const { log, least, most, cut } = props;
   if (min === null || max === null) return log ? [0.1, 1] : [least ?? 0, most ?? 1];
   if (log) return min === max ? [min / 2, max * 2] : [min, max];
+  if (cut) [min, max] = without(data, props.lines, props.window ?? reach(props.lines), min, max);
+  if (least !== undefined) min = Math.min(least, min);
+  if (most !== undefined) max = Math.max(most, max);
   const size = Math.max(Math.abs(min), Math.abs(max));
   const apart = max - min > 1e-9 * size ? max - min : 0; // a smoothed constant differs by rounding
   const room = (apart || size || 1) * 0.06;
-  return [least === undefined ? min - room : Math.min(least, min), most === undefined ? max + room : Math.max(most, max)];
+  return [min === least ? min : min - room, max === most ? max : max + room];
+}
+
+const MOST_SORTED = 600;
+
+/**
+ * Without the few values in sight that are further from the others than three times what those reach over. What is
+ * faintly behind a smoothed line does not count, and is cut too.
+ */
+function without([at, ...columns]: uPlot.AlignedData, lines: Line[], { from, to }: Window, min: number, max: number): [number, number] {
+  const some = (of: uPlot.AlignedData[number][]) => {
+    const seen: number[] = [];
+    for (const column of of) {
+      const every = Math.max(1, Math.ceil(column.length / MOST_SORTED));
+      for (let i = 0; i < column.length; i += every) {
+        const value = column[i];
+        if (value != null && at[i]! >= from && at[i]! <= to) seen.push(value);
+      }
+    }
+    return seen.sort((a, b) => a - b);
+  };
+  const known = some(columns.filter((_, i) => !lines[i]?.faint));
+  if (known.length < LEAST_TO_CUT) return [min, max];
+  const low = known[Math.ceil(0.02 * (known.length - 1))]!;
+  const high = known[Math.floor(0.98 * (known.length - 1))]!;
+  const far = 3 * (high - low);
+  if (far <= 0 || (min >= low - far && max <= high + far)) return [min, max];
+  const all = some(columns);
+  return [
+    min < low - far ? all.find((value) => value >= low - far)! : min,
+    max > high + far ? all.findLast((value) => value <= high + far)! : max,
+  ];
 }
 
 /** The values under the cursor, else the last: written straight into the legend, many times a second. */
@@ -182,7 +233,7 @@ function write(legend: HTMLUListElement | null, { lines, unit = "", x }: ChartPr
     const where = index === null ? undefined : plot.data[0][index];
     const value = where === undefined ? last(line) : near(line, where);
     const at = where === undefined || item > 1 ? "" : ` at ${place(where, x)}`;
-    node.textContent = withUnit(value, unit) + at;
+    node.firstChild!.nodeValue = withUnit(value, unit) + at; // of its own text, which it goes on with
   }
 }
 

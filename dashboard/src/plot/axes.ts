@@ -8,6 +8,7 @@ import { colour } from "../theme";
 export type Unit = "" | "%" | "part" | "B" | "B/s" | "°C" | "W" | "cores" | "s" | `${string}/s`;
 export type Across = "step" | "epoch" | "elapsed" | "clock";
 
+const NAMES: Record<Across, string> = { step: "step", epoch: "epoch", elapsed: "time since its start", clock: "time of day" };
 const FONT = "11px system-ui, sans-serif";
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800];
 const BYTES = Array.from({ length: 60 }, (_, power) => 2 ** power);
@@ -20,8 +21,13 @@ export function axes(x: Across, unit: Unit, log: boolean): uPlot.Axis[] {
     {
       ...ink,
       grid: { show: false },
-      size: 28,
-      space: 84,
+      size: 26,
+      gap: 8,
+      label: NAMES[x],
+      labelSize: 17,
+      labelGap: 0,
+      labelFont: FONT,
+      space: timed ? 84 : 64,
       ...(timed ? { incrs: SECONDS } : {}),
       values: (_, splits, __, ___, step) => splits.map((value) => place(value, x, step)),
     },

@@ -1,8 +1,9 @@
 /** What is drawn over the curves: where attempts went on, and values that have no height. */
 
 import type uPlot from "uplot";
-import { colour } from "../theme";
+import { colour, seriesColour } from "../theme";
 import type { Line } from "./align";
+import { tick, type Unit } from "./axes";
 
 /** A dashed line where each later attempt went on. `marks`: attempt → place. */
 export function drawMarks(plot: uPlot, marks: Map<number, number>): void {
@@ -26,10 +27,48 @@ export function drawMarks(plot: uPlot, marks: Map<number, number>): void {
     const text = `attempt ${attempt}`;
     const width = pen.measureText(text).width;
     const before = left + width + 8 * scale > end;
-    write(pen, text, before ? left - width - 4 * scale : left + 4 * scale, bbox.top + 11 * scale);
+    write(pen, text, before ? left - width - 4 * scale : left + 4 * scale, bbox.top - 5 * scale);
     free = left + width + 8 * scale;
   }
   pen.restore();
+}
+
+/** Values above or below what is shown: an arrow at the edge where each is, and how far they reach. */
+export function drawBeyond(plot: uPlot, lines: Line[], unit: Unit): void {
+  const { min, max } = plot.scales.y!;
+  if (min == null || max == null) return;
+  const { ctx: pen, bbox } = plot;
+  const scale = devicePixelRatio || 1;
+  const edge = { above: bbox.top, below: bbox.top + bbox.height };
+  const furthest = { above: { value: max, left: 0 }, below: { value: min, left: 0 } };
+  pen.save();
+  for (const line of lines) {
+    if (line.faint) continue;
+    pen.fillStyle = seriesColour(line.colour);
+    (line.raw ?? line.values).forEach((value, index) => {
+      const side = value > max ? "above" : value < min ? "below" : null;
+      const left = side && plot.valToPos(line.x[index]!, "x", true);
+      if (!side || left === null || left < bbox.left || left > bbox.left + bbox.width) return;
+      const size = (side === "above" ? 6 : -6) * scale;
+      pen.beginPath();
+      pen.moveTo(left - 4 * scale, edge[side] + size);
+      pen.lineTo(left + 4 * scale, edge[side] + size);
+      pen.lineTo(left, edge[side]);
+      pen.fill();
+      if (Math.abs(value - (max + min) / 2) > Math.abs(furthest[side].value - (max + min) / 2)) furthest[side] = { value, left };
+    });
+  }
+  pen.fillStyle = colour("muted");
+  pen.font = `${11 * scale}px system-ui, sans-serif`;
+  if (furthest.above.left) write(pen, `↑ to ${tick(furthest.above.value, unit)}`, within(plot, furthest.above.left), edge.above + 18 * scale);
+  if (furthest.below.left) write(pen, `↓ to ${tick(furthest.below.value, unit)}`, within(plot, furthest.below.left), edge.below - 10 * scale);
+  pen.restore();
+}
+
+/** A place for a short text that begins about there, and does not leave the plot. */
+function within(plot: uPlot, left: number): number {
+  const scale = devicePixelRatio || 1;
+  return Math.min(left + 7 * scale, plot.bbox.left + plot.bbox.width - 64 * scale);
 }
 
 /** NaN and infinity are named at the upper edge, where they happened. */

@@ -6,8 +6,9 @@
 import { batch, effect } from "@preact/signals";
 import { get, signedOut } from "../api/client";
 import { Stream, type Message } from "../api/stream";
-import type { EventView, GpuList, JobList, JobProgress, StatusAnswer } from "../api/types";
+import type { EventView, GpuList, GpusHistory, JobList, JobProgress, StatusAnswer } from "../api/types";
 import { route } from "../router";
+import { SECONDS } from "./ring";
 import * as store from "./store";
 
 const ACTIVE = "starting,running,stopping,unknown,backoff";
@@ -85,9 +86,12 @@ function message({ event, data }: Message): void {
 async function loadHistory(generation: number): Promise<void> {
   try {
     recent = generation;
-    const list = await get<GpuList>("/v1/gpus", { history: 600 });
     const now = Date.now() / 1000;
-    for (const gpu of list.gpus) if (gpu.history) store.ring(gpu.uuid).load(gpu.history, now);
+    const [list, past] = await Promise.all([
+      get<GpuList>("/v1/gpus"),
+      get<GpusHistory>("/v1/gpus/history", { since: Math.floor(now - SECONDS), points: SECONDS }),
+    ]);
+    for (const gpu of past.gpus) store.ring(gpu.uuid).load(gpu, past.step, now);
     store.gpuProblem.value = list.problem;
     store.putGpus(list.gpus, now);
   } catch {

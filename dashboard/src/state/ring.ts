@@ -1,6 +1,6 @@
 /** The last ten minutes of one GPU, a value a second; NaN is a second without a sample. */
 
-import type { GpuHistory, GpuView } from "../api/types";
+import type { GpuSeries, GpuView } from "../api/types";
 
 export const SECONDS = 600;
 export type Column = "utilisation" | "memory" | "temperature" | "power";
@@ -15,17 +15,16 @@ export class GpuRing {
     this.columns = { utilisation: column(), memory: column(), temperature: column(), power: column() };
   }
 
-  /** In place of everything known: a history that ends at `now` (seconds). */
-  load(history: GpuHistory, now: number): void {
+  /** In place of everything known: figures of each `step` seconds up to about `now`. */
+  load(past: GpuSeries, step: number, now: number): void {
     for (const name of COLUMNS) this.columns[name].fill(NaN);
     this.newest = Math.floor(now);
-    const count = history.utilisation.length;
-    for (let i = 0; i < count; i++) {
-      const age = Math.round((count - 1 - i) * history.every);
-      for (let second = 0; second < Math.max(1, history.every) && age + second < SECONDS; second++) {
-        for (const name of COLUMNS) this.set(name, this.newest - age - second, history[name][i]);
+    const kept = { utilisation: past.utilization, memory: past.memory, temperature: past.temperature, power: past.power };
+    past.times.forEach((time, i) => {
+      for (let second = time; second < time + step; second++) {
+        if (second > this.newest - SECONDS && second <= this.newest) for (const name of COLUMNS) this.set(name, second, kept[name][i]);
       }
-    }
+    });
   }
 
   add(now: number, gpu: GpuView): void {

@@ -2,8 +2,8 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Comparison, JobView, LastAndBest } from "../api/types";
 import { count } from "../format";
-import { PlotControls, type PlotChoice } from "../parts/PlotControls";
-import { Empty, Problem, Section, State } from "../parts/small";
+import { FIRST_CHOICE, PlotControls, type PlotChoice } from "../parts/PlotControls";
+import { Empty, Problem, Section, State, Varied } from "../parts/small";
 import { Chart } from "../plot/Chart";
 import { withUnit, type Unit } from "../plot/axes";
 import { hasBest, unitOf } from "../plot/units";
@@ -24,10 +24,11 @@ const APART = 300; // ms between two drawings of all of them
 export function Compare() {
   const ids = useMemo(() => chosen(search.value), [search.value]);
   const { answer, problem, again } = useAsked<Comparison>(ids.length ? "/v1/compare" : null, { jobs: ids.join(",") }, 10);
+  const held = useHeld(ids);
   return (
     <>
       <h1>Compare</h1>
-      <Chooser ids={ids} jobs={answer?.jobs ?? []} />
+      {(ids.length === 0 || answer || problem) && <Chooser ids={ids} of={answer ?? null} />}
       {ids.length === 0 && (
         <Empty>
           Add jobs by their numbers, or tick them in the <a href="/jobs">list of jobs</a>. On the command line:{" "}
@@ -35,9 +36,7 @@ export function Compare() {
         </Empty>
       )}
       {problem && !answer && <Problem text={problem} retry={again} />}
-      {ids.length > 0 && !problem && <Overlay ids={ids} jobs={answer?.jobs ?? null} />}
-      {answer && <Settings of={answer} />}
-      {answer && <Values of={answer} />}
+      {ids.length > 0 && answer && <Overlay ids={ids} held={held} of={answer} />}
     </>
   );
 }
@@ -51,7 +50,19 @@ function show(ids: number[]): void {
   go(ids.length ? `/compare?jobs=${ids.join(",")}` : "/compare", "replace");
 }
 
-function Chooser({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] }) {
+const KNOB = /^environment\.env\./;
+const TOLD = 2; // settings that tell one job from another
+
+/** By what the compared jobs are told apart: settings of their environment in which they differ. */
+function knobs(of: Comparison | null): Comparison["settings"] {
+  return (of?.settings ?? []).filter(({ path }) => KNOB.test(path)).slice(0, TOLD);
+}
+
+function told(of: Comparison | null, id: number): string[] {
+  return knobs(of).map(({ path, values }) => `${path.replace(KNOB, "")}=${values[id] ?? "–"}`);
+}
+
+function Chooser({ ids, of }: { ids: number[]; of: Comparison | null }) {
   const [text, setText] = useState("");
   const add = (event: Event) => {
     event.preventDefault();
@@ -63,11 +74,13 @@ function Chooser({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] }) {
     <div class="chooser">
       <ul>
         {ids.map((id, i) => {
-          const job = jobs.find((one) => one.id === id);
+          const job = of?.jobs.find((one) => one.id === id);
           return (
             <li key={id}>
               <i class={`dot series-${(i % 8) + 1}`} aria-hidden="true" />
-              <a href={`/jobs/${id}`}>{job?.name ?? "job"}</a> <small>{id}</small>
+              <span>
+                <a href={`/jobs/${id}`}>{job?.name ?? "job"}</a> <small>{[id, ...told(of, id)].join(" · ")}</small>
+              </span>
               {job && <State of={job.state} />}
               <button class="quiet" aria-label={`Leave job ${id} out`} onClick={() => show(ids.filter((one) => one !== id))}>
                 ✕
@@ -98,16 +111,17 @@ interface Loaded {
 interface Compared {
   id: number;
   job: JobView | null; // not known yet
+  short: string;
 }
 
-function Overlay({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] | null }) {
-  const held = useHeld(ids);
+function Overlay({ ids, held, of }: { ids: number[]; held: Map<number, Curves>; of: Comparison }) {
+  const { jobs } = of;
   const [loaded, put] = useGathered<Loaded>();
-  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
+  const [choice, setChoice] = useState<PlotChoice>(FIRST_CHOICE);
   const [window, setWindow] = useState<Window | null>(null);
   const compared = ids
-    .map((id): Compared => ({ id, job: jobs?.find((job) => job.id === id) ?? null }))
-    .filter(({ job }) => jobs === null || job !== null);
+    .map((id): Compared => ({ id, job: jobs.find((job) => job.id === id) ?? null, short: [`job ${id}`, ...knobs(of).map(({ values }) => values[id] ?? "–")].join(" · ") }))
+    .filter(({ job }) => job !== null);
   const names = new Set(compared.flatMap(({ id }) => [...(loaded[id]?.curves.keys() ?? [])]).filter((name) => !SHARE.test(name)));
   const order = grouped(names).flatMap(([, members]) => members);
   return (
@@ -123,11 +137,20 @@ function Overlay({ ids, jobs }: { ids: number[]; jobs: readonly JobView[] | null
           reset={() => setWindow(null)}
         />
       )}
+      {order.length > 0 && knobs(of).length > 0 && (
+        <p class="hint">Beside the number of a job: its {knobs(of).map(({ path }) => path.replace(KNOB, "")).join(" · ")}.</p>
+      )}
       <div class="charts">
         {order.map((name) => (
           <Group key={name} {...{ name, compared, loaded, choice, window, setWindow }} />
         ))}
       </div>
+      {compared.every(({ id }) => loaded[id]) && (
+        <>
+          <Settings of={of} />
+          <Values of={of} />
+        </>
+      )}
     </>
   );
 }
@@ -175,8 +198,8 @@ function Load({ of, held, axis, window, put }: LoadProps) {
   const closer = useDetail(held, axis, began(of.job), window);
   const told = useRef(0);
   useEffect(() => {
-    if (version > 0) put({ version: ++told.current, curves, closer });
-  }, [version, closer]);
+    if (version > 0 || problem) put({ version: ++told.current, curves, closer });
+  }, [version, closer, problem]);
   return problem && version === 0 ? <Problem text={`Curves of job ${of.id}: ${problem}`} retry={again} /> : null;
 }
 
@@ -203,22 +226,22 @@ interface GroupProps {
 
 /** A job that is still being loaded has its line already, without points: its plot need not be made twice. */
 function Group({ name, compared, loaded, choice, window, setWindow }: GroupProps) {
-  const state = compared.map(({ id, job }) => `${id} ${loaded[id]?.version} ${job?.name} ${job?.started_at}`).join("|");
+  const state = compared.map(({ id, job, short }) => `${short} ${loaded[id]?.version} ${job?.name} ${job?.started_at}`).join("|");
   const lines = useMemo(
     () =>
-      compared.flatMap(({ id, job }, i) => {
+      compared.flatMap(({ id, job, short }, i) => {
         const title = `${id} ${job?.name ?? ""}`;
         const known = loaded[id];
-        if (!known || (choice.axis === "time" && !job)) return [{ name: title, short: `job ${id}`, x: [], values: [], colour: i }];
+        if (!known || (choice.axis === "time" && !job)) return [{ name: title, short, x: [], values: [], colour: i }];
         const curve = known.closer?.get(name) ?? known.curves.get(name);
         const drawn = curve ? linesOf(curve, title, i, choice.axis, choice.smoothing, began(job), compared.length <= FEW) : [];
-        for (const line of drawn) line.short = `job ${id}`;
+        for (const line of drawn) line.short = short;
         return drawn;
       }),
     [name, state, choice.axis, choice.smoothing],
   );
   const unit = useMemo(() => unitOf(name, lines.map((line) => line.raw ?? line.values)), [name, lines]);
-  return <Chart title={name} unit={unit} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} window={window} onWindow={setWindow} height={260} />;
+  return <Chart title={name} unit={unit} lines={lines} x={choice.axis === "time" ? "elapsed" : choice.axis} log={choice.log} cut={choice.cut} window={window} onWindow={setWindow} height={260} />;
 }
 
 function Settings({ of }: { of: Comparison }) {
@@ -272,7 +295,7 @@ function Wide({ label, jobs, rows }: { label: string; jobs: readonly JobView[]; 
             <th scope="col"><span class="unseen">What</span></th>
             {jobs.map((job, i) => (
               <th key={job.id} scope="col">
-                <i class={`dot series-${(i % 8) + 1}`} aria-hidden="true" /> {job.id} {job.name}
+                <i class={`dot series-${(i % 8) + 1}`} aria-hidden="true" /> {job.id} {job.name} <Varied of={job} />
               </th>
             ))}
           </tr>

@@ -1,10 +1,10 @@
 import { useMemo, useState } from "preact/hooks";
 import { send } from "../api/client";
-import type { GpusHistory, GpusTimeline, GpuView } from "../api/types";
+import type { GpusHistory, GpusTimeline, GpuView, Span } from "../api/types";
 import { bytes, duration, moment, share } from "../format";
 import { ask, say } from "../parts/Dialog";
 import { Empty, Problem, Section } from "../parts/small";
-import { KINDS, Timeline } from "../parts/Timeline";
+import { KINDS, known, Timeline } from "../parts/Timeline";
 import { Chart } from "../plot/Chart";
 import type { Window } from "../plot/window";
 import { useAsked } from "../state/asked";
@@ -12,7 +12,7 @@ import { gpuIds, gpuProblem, gpuSignal, jobSignal, loaded, running } from "../st
 import { gpuCharts } from "./job/System";
 import { gpuWord } from "./overview/GpuCard";
 
-const SPANS = [[3600, "hour"], [21_600, "six hours"], [86_400, "day"], [604_800, "week"]] as const;
+const SPANS = [[3600, "hour"], [21_600, "6 hours"], [86_400, "day"], [604_800, "week"]] as const;
 const MOST_ROWS = 100;
 
 /** The devices: how they are, how they were, and which are on offer. */
@@ -29,10 +29,11 @@ export function Gpus() {
       {ids.length > 0 && (
         <>
           <div class="controls">
-            <div class="choices" role="group" aria-label="How far back">
+            <span class="inline" id="how-far">The last</span>
+            <div class="choices" role="group" aria-labelledby="how-far">
               {SPANS.map(([length, name]) => (
                 <button key={length} aria-pressed={seconds === length} onClick={() => setSeconds(length)}>
-                  Last {name}
+                  {name}
                 </button>
               ))}
             </div>
@@ -115,14 +116,14 @@ function Past({ seconds }: { seconds: number }) {
   const charts = useMemo(() => gpuCharts(history.answer?.gpus ?? []), [history.answer]);
   return (
     <>
-      <Section id="lanes" title="Who had them" aside="share of the time used by jobs">
+      <Section id="lanes" title="Who had them" aside="what is empty was idle; at the right the share of the time used by jobs">
         {timeline.problem && !timeline.answer && <Problem text={timeline.problem} retry={timeline.again} />}
-        {timeline.answer && <Timeline of={timeline.answer} />}
+        {timeline.answer && <Timeline of={known(timeline.answer)} />}
       </Section>
       {timeline.answer && <Health of={timeline.answer} />}
       {history.problem && !history.answer && <Problem text={history.problem} retry={history.again} />}
       <div class="charts">
-        {charts.map(([title, unit, lines]) => (
+        {(timeline.answer || timeline.problem) && charts.map(([title, unit, lines]) => (
           <Chart key={title} title={title} unit={unit} lines={lines} x="clock" least={0} {...(unit === "%" ? { most: 100 } : {})} window={window} onWindow={setWindow} height={190} />
         ))}
       </div>
@@ -130,11 +131,29 @@ function Past({ seconds }: { seconds: number }) {
   );
 }
 
-/** When a GPU was not on offer, and why. Newest first. */
+interface Missed {
+  gpus: number[];
+  span: Span;
+}
+
+/** What several GPUs have in common is told once. */
+function gathered(of: GpusTimeline): Missed[] {
+  const found = new Map<string, Missed>();
+  for (const { index, spans } of of.gpus) {
+    for (const span of spans) {
+      if (span.kind === "job" || (span.kind === "unknown" && span.from <= of.from)) continue;
+      const key = [span.kind, span.reason, Math.round(span.from), Math.round(span.to)].join("|");
+      const known = found.get(key);
+      if (known) known.gpus.push(index);
+      else found.set(key, { gpus: [index], span });
+    }
+  }
+  return [...found.values()].sort((a, b) => b.span.from - a.span.from);
+}
+
+/** When a GPU was not on offer, and why; the time before the first daemon says nothing of a GPU. Newest first. */
 function Health({ of }: { of: GpusTimeline }) {
-  const rows = of.gpus
-    .flatMap((lane) => lane.spans.filter((span) => span.kind !== "job").map((span) => ({ lane, span })))
-    .sort((a, b) => b.span.from - a.span.from);
+  const rows = gathered(of);
   return (
     <Section id="health" title="Not on offer">
       {rows.length === 0 ? (
@@ -151,11 +170,11 @@ function Health({ of }: { of: GpusTimeline }) {
               </tr>
             </thead>
             <tbody>
-              {rows.slice(0, MOST_ROWS).map(({ lane, span }) => (
-                <tr key={`${lane.uuid} ${span.from}`}>
-                  <th scope="row">{lane.index}</th>
-                  <td>{moment(span.from)}</td>
-                  <td>{duration(span.to - span.from)}</td>
+              {rows.slice(0, MOST_ROWS).map(({ gpus, span }) => (
+                <tr key={`${gpus} ${span.from}`}>
+                  <th scope="row">{gpus.join(", ")}</th>
+                  <td class="short">{moment(span.from)}</td>
+                  <td class="short">{duration(span.to - span.from)}</td>
                   <td>
                     {KINDS[span.kind]}
                     {span.reason && `: ${span.reason}`}

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, Refused, sentence } from "../api/client";
 import type { JobList, JobView } from "../api/types";
 import { ago, duration, plural } from "../format";
-import { Empty, metricOf, Problem, State, useNow } from "../parts/small";
+import { Empty, metricOf, Problem, State, useNow, Varied } from "../parts/small";
 import { go, search } from "../router";
 import { generation, lastEvent } from "../state/store";
 import { wants } from "./overview/Waiting";
@@ -132,7 +132,7 @@ function Table({ jobs, chosen, choose }: { jobs: JobView[]; chosen: number[]; ch
                 />
               </td>
               <th scope="row">
-                <a href={`/jobs/${job.id}`}>{job.name}</a> <small>{job.id} · {job.user}</small>
+                <a href={`/jobs/${job.id}`}>{job.name}</a> <small>{job.id} · {job.user}</small> <Varied of={job} />
               </th>
               <td title={job.why}><State of={job.state} /></td>
               <td data-label="asked for">{wants(job)}</td>

@@ -1,27 +1,32 @@
 import { status, loaded, running, waiting, ended, gpuIds, gpuProblem, jobSignal } from "../state/store";
 import { useMemo } from "preact/hooks";
 import type { GpusTimeline } from "../api/types";
-import { Timeline } from "../parts/Timeline";
+import { known, Timeline } from "../parts/Timeline";
 import { useAsked } from "../state/asked";
 import { Empty, Section, useNow } from "../parts/small";
-import { count, plural } from "../format";
+import { count, moment, plural } from "../format";
 import { GpuCard } from "./overview/GpuCard";
 import { Running } from "./overview/Running";
 import { Ended, Waiting } from "./overview/Waiting";
 
-/** The machine at a glance: what runs, what waits and why, what is wasted. */
+/** The machine at a glance: what runs, what waits and why, what is wasted. Nothing stands where it would be pushed away. */
 export function Overview() {
+  const day = useLastDay();
   return (
     <>
       <h1 class="unseen">Overview</h1>
       <Headline />
       <Gpus />
-      <RunningSection />
-      <LastDay />
-      <div class="columns">
-        <WaitingSection />
-        <EndedSection />
-      </div>
+      {loaded.value && day.known && (
+        <>
+          <RunningSection />
+          {day.answer && <LastDay of={day.answer} />}
+          <div class="columns">
+            <WaitingSection />
+            <EndedSection />
+          </div>
+        </>
+      )}
     </>
   );
 }
@@ -75,13 +80,17 @@ function Gpus() {
 }
 
 /** Asked for by the minute; without an answer (a new daemon) there is nothing to say. */
-function LastDay() {
+function useLastDay() {
   const since = useMemo(() => Math.floor(Date.now() / 1000 - 86_400), [Math.floor(useNow(60) / 60)]);
-  const { answer } = useAsked<GpusTimeline>("/v1/gpus/timeline", { since });
-  if (!answer || answer.gpus.length === 0) return null;
+  const { answer, problem } = useAsked<GpusTimeline>("/v1/gpus/timeline", { since });
+  return { answer: answer && answer.gpus.length > 0 ? answer : null, known: answer !== null || problem !== null };
+}
+
+function LastDay({ of }: { of: GpusTimeline }) {
+  const shown = known(of);
   return (
-    <Section id="day" title="The last day" aside="who had each GPU; what is empty was idle">
-      <Timeline of={answer} />
+    <Section id="day" title="The last day" aside={`who had each GPU; what is empty was idle${shown.from > of.from ? `; known since ${moment(shown.from)}` : ""}`}>
+      <Timeline of={shown} />
     </Section>
   );
 }

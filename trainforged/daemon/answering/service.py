@@ -6,7 +6,6 @@ answered once it is on disk.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from trainforged.daemon.accounting.watch import AccountWatch
 from trainforged.daemon.answering.lookups import Lookups
 from trainforged.daemon.answering.memory import Memory, event_list
 from trainforged.daemon.answering.output import Output
+from trainforged.daemon.answering.reading import Readers
 from trainforged.daemon.answering.refusing import looked_up, stored
 from trainforged.daemon.answering.submissions import Submissions, ids
 from trainforged.daemon.answering.views import Views
@@ -98,7 +98,7 @@ class DaemonService:
         self._user = user
         self._largest_file = largest_file
         self._clock = clock
-        self._reading = asyncio.Semaphore(READERS)
+        self._reading = Readers(READERS)
         self._insight = DaemonInsight(
             store, metrics, files, self.job, state_dir / "jobs", watch, lambda: engine.state.devices
         )
@@ -185,19 +185,18 @@ class DaemonService:
 
     async def metrics(self, job: int, which: MetricsFilter) -> MetricsAnswer:
         await self._job(job)
-        async with self._reading:
-            series = await looked_up(
-                self._metrics.query, job, which.names, which.since, which.points, which.rank, which.until
-            )
-            ranks = await looked_up(self._metrics.ranks, job)
+        series, ranks = await self._reading.read(self._series, job, which)
         return MetricsAnswer(job=job, series=series, rank=which.rank, ranks=ranks)
+
+    def _series(self, job: int, which: MetricsFilter) -> tuple[tuple[Series, ...], tuple[int, ...]]:
+        found = self._metrics.query(job, which.names, which.since, which.points, which.rank, which.until)
+        return found, self._metrics.ranks(job)
 
     async def points(self, job: int, which: PointsFilter) -> tuple[Series, tuple[int, int] | None]:
         await self._job(job)
-        async with self._reading:
-            found = await looked_up(
-                self._metrics.points, job, which.name, which.rank, which.after, which.limit
-            )
+        found = await self._reading.read(
+            self._metrics.points, job, which.name, which.rank, which.after, which.limit
+        )
         if found is None:
             raise ApiProblem(ErrorCode.NOT_FOUND, f"job {job} has reported no series {which.name[:80]!r}")
         return found

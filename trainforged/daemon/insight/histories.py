@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trainforge.api.page import AttemptSpan, GpuLane, GpuSeries, GpusHistory, GpusTimeline, JobHistory, Span
 from trainforged.core import messages as m
 from trainforged.daemon.answering.views import moment
 from trainforged.storage.metrics.history import Grid, KeptSpan, SeenGpu
 
+SHORTEST = 1.0  # s that is told to be unknown
 Held = Mapping[str, Sequence[tuple[float, float]]]  # UUID → from when to when
 
 
@@ -36,11 +37,17 @@ def _series(gpu: SeenGpu, grid: Grid) -> GpuSeries:
 
 
 def timeline(
-    gpus: Sequence[SeenGpu], spans: Iterable[KeptSpan], shown: set[str], since: float, until: float
+    gpus: Sequence[SeenGpu],
+    spans: Sequence[KeptSpan],
+    shown: set[str],
+    first_seen: Mapping[str, float],
+    since: float,
+    until: float,
 ) -> GpusTimeline:
-    """Lanes of the GPUs in `shown`, and of all that have spans; cut to the time asked for."""
+    """Lanes of the GPUs in `shown`, and of all that have spans; cut to the time asked for. What was before a
+    GPU was first seen is not known: it was not idle."""
     by_gpu: dict[str, list[Span]] = {}
-    for span in spans:
+    for span in [*_before(spans, first_seen, since, until), *spans]:
         by_gpu.setdefault(span.uuid, []).append(
             Span(
                 from_=max(span.start, since),
@@ -58,6 +65,17 @@ def timeline(
         if gpu.uuid in shown or gpu.uuid in by_gpu
     )
     return GpusTimeline(from_=since, to=until, gpus=lanes)
+
+
+def _before(
+    spans: Sequence[KeptSpan], first_seen: Mapping[str, float], since: float, until: float
+) -> Iterator[KeptSpan]:
+    """The time in which nothing was known yet of each GPU."""
+    first_span = {span.uuid: span.start for span in reversed(spans)}
+    for uuid, seen in first_seen.items():
+        begin = min(seen, first_span.get(uuid, until))
+        if begin - since > SHORTEST:
+            yield KeptSpan(uuid=uuid, start=since, end=min(begin, until), kind="unknown")
 
 
 def job_history(

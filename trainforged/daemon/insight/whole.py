@@ -128,9 +128,11 @@ class DaemonInsight:
 
     async def gpus_timeline(self, since: float | None, until: float | None) -> GpusTimeline:
         since, until, _ = await self._period(since, until, DAY)
-        spans = await looked_up(self._metrics.history.spans, since, until)
-        gpus = await looked_up(self._metrics.history.gpus)
-        return histories.timeline(gpus, spans, set(self._devices()), since, until)
+        history = self._metrics.history
+        spans = await looked_up(history.spans, since, until)
+        seen = await looked_up(history.first_seen)
+        gpus = await looked_up(history.gpus)
+        return histories.timeline(gpus, spans, set(self._devices()), seen, since, until)
 
     async def job_history(self, job: int, since: float | None, points: int) -> JobHistory:
         await self._submission(job)

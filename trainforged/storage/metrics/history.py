@@ -17,6 +17,7 @@ from trainforged.storage.database import Database
 
 HOUR, DAY = 3600, 86400
 KEPT = 30 * DAY  # of anything, seconds
+LONGEST = 60  # step, in seconds; the one that reaches back furthest
 
 Kind = Literal["job", "set_aside", "drained", "foreign", "unknown"]
 Figures = tuple[float | None, ...]
@@ -156,6 +157,13 @@ class HistoryStore:
         )
         with self._database.read() as connection:
             return {row[0]: _span(row) for row in connection.execute(query)}
+
+    def first_seen(self) -> dict[str, float]:
+        """Since when anything is known of each GPU that figures are kept of, to the minute."""
+        oldest = f"(SELECT min(time) FROM gpu_history WHERE id = gpus.id AND step = {LONGEST})"
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT uuid, {oldest} FROM gpus").fetchall()
+        return {uuid: float(time) for uuid, time in rows if time is not None}
 
     def last_seen(self) -> dict[str, float]:
         """When the newest figures of each GPU were taken."""

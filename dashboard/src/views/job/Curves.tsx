@@ -7,7 +7,7 @@ import type { Line } from "../../plot/align";
 import { once } from "../../plot/once";
 import { unitOf } from "../../plot/units";
 import type { Window } from "../../plot/window";
-import { PlotControls, type PlotChoice } from "../../parts/PlotControls";
+import { FIRST_CHOICE, PlotControls, type PlotChoice } from "../../parts/PlotControls";
 import { Empty, Problem } from "../../parts/small";
 import { isLive } from "../../state/job";
 import { generation } from "../../state/store";
@@ -17,7 +17,7 @@ export const SHARE = /^(data|compute|communication)_share$/;
 
 export function CurvesTab({ job }: { job: JobView }) {
   const { version, held, curves, problem, again } = useCurves(job, 0);
-  const [choice, setChoice] = useState<PlotChoice>({ axis: "step", smoothing: 0.6, log: false });
+  const [choice, setChoice] = useState<PlotChoice>(FIRST_CHOICE);
   const [window, setWindow] = useState<Window | null>(null);
   const start = Date.parse(job.started_at ?? job.submitted_at) / 1000;
   const marks = useMemo(() => restarts(curves.values(), choice.axis, start), [version, choice.axis, start]);
@@ -42,7 +42,7 @@ export function CurvesTab({ job }: { job: JobView }) {
           />
         ))}
       </div>
-      <Moving />
+      {version > 0 && <Moving />}
     </>
   );
 }
@@ -82,6 +82,7 @@ function Group({ title, curves, version, closer, choice, start, marks, window, s
       lines={lines}
       x={choice.axis === "time" ? "elapsed" : choice.axis}
       log={choice.log && curves.some((curve) => curve.value.some((value) => value > 0))}
+      cut={choice.cut}
       marks={marks}
       window={window}
       onWindow={setWindow}

@@ -2,7 +2,7 @@ import { effect } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { get, sentence } from "../../api/client";
 import type { EventList, EventView, JobView } from "../../api/types";
-import { moment } from "../../format";
+import { moment, plural } from "../../format";
 import { Empty, Problem } from "../../parts/small";
 import { Worded } from "../../parts/Worded";
 import { generation, lastEvent } from "../../state/store";
@@ -43,7 +43,29 @@ async function all(job: number): Promise<EventView[]> {
   return found;
 }
 
-/** Newest first. */
+/** The word for what happened, where the sentence does not begin with it. */
+function Kind({ of }: { of: EventView }) {
+  const words = of.type.replaceAll("_", " ");
+  return of.message.replace(/ \d+/, "").startsWith(words) ? null : <small>{words}</small>;
+}
+
+interface Folded {
+  event: EventView;
+  before: { number: number; since: string } | null;
+}
+
+/** Newest first. Of checkpoints that were saved one after the other, the last. */
+function folded(events: readonly EventView[]): Folded[] {
+  const found: Folded[] = [];
+  for (const event of [...events].reverse()) {
+    const last = found.at(-1);
+    if (event.type === "checkpoint_saved" && last?.event.type === event.type) {
+      last.before = { number: (last.before?.number ?? 0) + 1, since: event.time };
+    } else found.push({ event, before: null });
+  }
+  return found;
+}
+
 export function EventTable({ events }: { events: readonly EventView[] }) {
   return (
     <div class="panel">
@@ -55,13 +77,15 @@ export function EventTable({ events }: { events: readonly EventView[] }) {
           </tr>
         </thead>
         <tbody>
-          {[...events].reverse().map((event) => (
+          {folded(events).map(({ event, before }) => (
             <tr key={event.id}>
               <td class="when">
                 <time dateTime={event.time}>{moment(event.time)}</time>
               </td>
               <td>
-                <Worded text={event.message} /> <small>{event.type.replaceAll("_", " ")}</small>
+                <Worded text={event.message} />
+                {before && `, and ${plural(before.number, "other")} since ${moment(before.since)}`}{" "}
+                <Kind of={event} />
               </td>
             </tr>
           ))}

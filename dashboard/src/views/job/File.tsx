@@ -1,24 +1,26 @@
 import type { Checkpoints, Differences, JobView, SpecAnswer } from "../../api/types";
 import { bytes, count, moment } from "../../format";
 import { Empty, Problem, Section } from "../../parts/small";
-import { useAsked } from "../../state/asked";
+import { useAsked, type Asked } from "../../state/asked";
 import { yaml } from "./yaml";
 
 /** What was asked for, how it differs from the run before, and what was saved. */
 export function FileTab({ job }: { job: JobView }) {
+  const spec = useAsked<SpecAnswer>(`/v1/jobs/${job.id}/spec`);
   return (
     <div class="columns">
-      <JobFile job={job} />
-      <div>
-        <DifferencesPart job={job} />
-        <CheckpointsPart job={job} />
-      </div>
+      <JobFile asked={spec} />
+      {(spec.answer || spec.problem) && (
+        <div>
+          <DifferencesPart job={job} />
+          <CheckpointsPart job={job} />
+        </div>
+      )}
     </div>
   );
 }
 
-function JobFile({ job }: { job: JobView }) {
-  const { answer, problem, again } = useAsked<SpecAnswer>(`/v1/jobs/${job.id}/spec`);
+function JobFile({ asked: { answer, problem, again } }: { asked: Asked<SpecAnswer> }) {
   return (
     <Section id="spec" title="Job file" aside="as it was understood">
       {!answer && problem && <Problem text={problem} retry={again} />}

@@ -1,6 +1,6 @@
 import type { JobView } from "../../api/types";
 import { bytes, capital, duration, moment, percent, plural } from "../../format";
-import { Bar, metricOf, position, State, useNow } from "../../parts/small";
+import { Bar, metricOf, position, State, useNow, Varied } from "../../parts/small";
 import { Worded } from "../../parts/Worded";
 import { isLive } from "../../state/job";
 import { wants, withoutName } from "../overview/Waiting";
@@ -14,6 +14,7 @@ export function Head({ job }: { job: JobView }) {
         <h1>
           {job.name} <small>job {job.id}</small>
         </h1>
+        <Varied of={job} />
         <State of={job.state} />
         <Actions job={job} />
       </div>

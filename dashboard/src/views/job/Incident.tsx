@@ -1,7 +1,10 @@
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Incident, JobView, Progress } from "../../api/types";
-import { ago, count, duration, figure, moment, range } from "../../format";
+import { ago, count, duration, moment, range } from "../../format";
 import { Empty, Problem, Section } from "../../parts/small";
 import { Worded } from "../../parts/Worded";
+import { withUnit } from "../../plot/axes";
+import { unitOf } from "../../plot/units";
 import { useAsked } from "../../state/asked";
 import { isLive } from "../../state/job";
 import { causeTitle, stateTitle } from "./causes";
@@ -88,9 +91,18 @@ function Evidence({ of }: { of: Incident }) {
   return (
     <Section id="evidence" title="Evidence" aside={texts.length > 0 && "the end of its output"}>
       {lines.length > 0 && <ul class="advice">{lines.map((line) => <li key={line}><Worded text={line} /></li>)}</ul>}
-      {texts.map((text) => <pre key={text} tabIndex={0}>{text}</pre>)}
+      {texts.map((text) => <End key={text} of={text} />)}
     </Section>
   );
+}
+
+/** Its end first: there it says why. */
+function End({ of }: { of: string }) {
+  const box = useRef<HTMLPreElement>(null);
+  useLayoutEffect(() => {
+    box.current!.scrollTop = box.current!.scrollHeight;
+  }, [of]);
+  return <pre ref={box} class="end" tabIndex={0}>{of}</pre>;
 }
 
 function LastReported({ of }: { of: Incident }) {
@@ -102,7 +114,7 @@ function LastReported({ of }: { of: Incident }) {
         {metrics.map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>
-            <dd>{typeof value === "string" ? value.replace("-", "−").replace("Infinity", "∞") : figure(value)}</dd>
+            <dd>{withUnit(value, typeof value === "number" ? unitOf(name, [[value]]) : "")}</dd>
           </div>
         ))}
       </dl>
@@ -115,7 +127,7 @@ function Tried({ of }: { of: Incident }) {
   return (
     <Section id="tried" title="What was tried">
       <div class="scroll" tabIndex={0} role="group" aria-label="Attempts">
-        <table>
+        <table class="tried">
           <thead>
             <tr>
               <th scope="col">Attempt</th>
@@ -129,13 +141,13 @@ function Tried({ of }: { of: Incident }) {
             {of.tried.map((one) => (
               <tr key={one.attempt}>
                 <th scope="row">{one.attempt}</th>
-                <td>{moment(one.started_at)}</td>
-                <td>{one.ended_at ? duration((Date.parse(one.ended_at) - Date.parse(one.started_at)) / 1000) : "runs"}</td>
-                <td>
+                <td data-label="started">{moment(one.started_at)}</td>
+                <td data-label="ran for">{one.ended_at ? duration((Date.parse(one.ended_at) - Date.parse(one.started_at)) / 1000) : "runs"}</td>
+                <td class="how">
                   {one.reason ? causeTitle(one.reason) : "–"}
                   {one.message && !of.sentence.includes(one.message) && <>: <Worded text={one.message} /></>}
                 </td>
-                <td>{one.resumed_from?.split("/").at(-1) ?? "the beginning"}</td>
+                <td data-label="from">{one.resumed_from?.split("/").at(-1) ?? "the beginning"}</td>
               </tr>
             ))}
           </tbody>

@@ -1,6 +1,6 @@
 import type { JobView } from "../../api/types";
 import { bytes, duration, percent } from "../../format";
-import { Bar, metricOf, position, State } from "../../parts/small";
+import { Bar, metricOf, position, State, Varied } from "../../parts/small";
 import { jobSignal } from "../../state/store";
 
 export function Running({ ids }: { ids: number[] }) {
@@ -40,6 +40,7 @@ function Row({ id }: { id: number }) {
         <small>
           {id} · {job.user}
         </small>
+        <Varied of={job} />
         {job.waste && <p class="waste">{job.waste.sentence}</p>}
       </th>
       <td data-label="GPUs">{job.gpu_indices.length ? job.gpu_indices.map((index) => `#${index}`).join(", ") : "none"}</td>

@@ -1,6 +1,6 @@
 import type { JobView } from "../../api/types";
 import { ago, count, duration } from "../../format";
-import { State, useNow } from "../../parts/small";
+import { State, useNow, Varied } from "../../parts/small";
 import { Worded } from "../../parts/Worded";
 import { jobSignal, QUEUE_PAGE, queueShown } from "../../state/store";
 
@@ -35,10 +35,10 @@ function Row({ id, place }: { id: number; place: number }) {
   if (!job) return null;
   return (
     <li>
-      <span class="place" aria-hidden="true">{place}</span>
+      <span class="place" aria-hidden="true">{job.state === "held" ? "" : place}</span>
       <div>
         <p>
-          <a href={`/jobs/${id}`}>{job.name}</a> <small>{id} · {job.user} · {wants(job)}</small>
+          <a href={`/jobs/${id}`}>{job.name}</a> <small>{id} · {job.user} · {wants(job)}</small> <Varied of={job} />
           {job.state === "held" && <State of="held" />}
         </p>
         <p class="why"><Worded text={withoutName(job)} /></p>
@@ -73,7 +73,8 @@ export function Ended({ ids }: { ids: number[] }) {
                 <a href={`/jobs/${id}`}>{job.name}</a>{" "}
                 <small>
                   {id} · {job.user} · {job.ended_at && ago(job.ended_at, now)} · ran {duration(job.elapsed)}
-                </small>
+                </small>{" "}
+                <Varied of={job} />
               </p>
               {job.state !== "succeeded" && <p class="why"><Worded text={withoutName(job)} /></p>}
             </div>
