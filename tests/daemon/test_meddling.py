@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.daemon.real import RealDaemon
+from tests.daemon.real import RealDaemon, wait_until
 
 MEDDLING = {
     "a FIFO for a rank's report": "mkfifo $A/rank-0.json",
@@ -35,3 +37,24 @@ def test_many_fifos_do_not_hold_up_the_daemon(daemon: RealDaemon) -> None:
     daemon.stop()
     daemon.start()
     assert daemon.wait_for(daemon.command("true").id).exit_code == 0
+
+
+DIGS = """
+import os
+os.chdir(os.environ["TRAINFORGE_JOB_DIR"])
+for _ in range(2000):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+
+
+def test_folders_in_folders_without_end_are_measured_and_removed(daemon: RealDaemon) -> None:
+    """Python's own ways to do that go as deep as its stack: the daemon could not remove the job, nor tidy up
+    anything else after its next start."""
+    job = daemon.command(sys.executable, "-c", DIGS).id
+    assert daemon.wait_for(job).exit_code == 0
+    (entry,) = daemon.get("/v1/disk")["jobs"]
+    assert entry["job"] == job
+    daemon.tfctl("rm", str(job))
+    wait_until(lambda: not (daemon.state_dir / "jobs" / str(job)).exists(), "the folder to be removed")
+    assert "Traceback" not in daemon.log.read_text()

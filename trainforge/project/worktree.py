@@ -19,6 +19,7 @@ _STATUS = ("status", "-z", "--porcelain=v2", "--branch", "--untracked-files=no",
 
 _READ = (".gitignore", ".gitattributes")  # by git itself, which would wait for a FIFO for ever
 _PATIENCE = 120.0  # seconds for git; a large work tree on a network file system is slow
+_LONGEST_WARNING = 400  # characters of one of its: it names paths of any length
 
 # What a hook or an alias that runs us has set for its own repository.
 _FOREIGN = frozenset(
@@ -73,7 +74,7 @@ def read_worktree(folder: str) -> Worktree:
     listed, stood = map(_check, done)
     tracked, untracked = _parse_listing(listed.output)
     commit, changed = _parse_status(stood.output)
-    warnings = tuple(f"git: {line}" for line in listed.errors.splitlines())
+    warnings = tuple(f"git: {line[:_LONGEST_WARNING]}" for line in listed.errors.splitlines())
     return Worktree(
         tracked=tracked, untracked=_worth(untracked), commit=commit, changed=changed, warnings=warnings
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +34,7 @@ from trainforged.daemon.disks.reserve import Reserve
 from trainforged.daemon.engine import Engine
 from trainforged.execution.environments.isolated import Environments
 from trainforged.execution.errors import FilesError
+from trainforged.execution.files import folders
 from trainforged.execution.files.store import Files
 from trainforged.storage.errors import StorageError, StorageFull
 from trainforged.storage.following.records import RecordReader
@@ -119,7 +119,7 @@ class Housekeeping:
 
     def _delete(self, job: int) -> None:
         try:
-            shutil.rmtree(self.job_dir(job))
+            folders.remove(self.job_dir(job))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -149,7 +149,7 @@ class Housekeeping:
         found = await asyncio.to_thread(self._store.ended_before, before, AT_ONCE)
         removed, freed = [], 0
         for job in found:
-            size = await asyncio.to_thread(_size, self.job_dir(job.id))
+            size = await asyncio.to_thread(folders.size, self.job_dir(job.id))
             if not request.dry_run:
                 try:
                     await self.remove(job.id)
@@ -200,7 +200,7 @@ class Housekeeping:
     async def _shrink(self, limit: int) -> None:
         """Remove ended jobs, the longest ended first, until the rest fits."""
         ended = await asyncio.to_thread(self._store.ended_before, self._clock(), AT_ONCE)
-        sizes = {job.id: await asyncio.to_thread(_size, self.job_dir(job.id)) for job in ended}
+        sizes = {job.id: await asyncio.to_thread(folders.size, self.job_dir(job.id)) for job in ended}
         total = sum(sizes.values())
         for job in ended:
             if total <= limit:
@@ -264,8 +264,8 @@ class Housekeeping:
         entries = []
         for job, name, state in self._named():
             folder = self.job_dir(job)
-            parts = [_size(folder / part) for part in ("project", "checkpoints", "attempts")]
-            total = _size(folder)
+            parts = [folders.size(folder / part) for part in ("project", "checkpoints", "attempts")]
+            total = folders.size(folder)
             if total:
                 entries.append(
                     DiskEntry(
@@ -279,8 +279,8 @@ class Housekeeping:
                     )
                 )
         entries.sort(key=lambda entry: (-entry.total, entry.job))
-        files = _size(self._state_dir / "files")
-        environments = _size(self._state_dir / "environments")
+        files = folders.size(self._state_dir / "files")
+        environments = folders.size(self._state_dir / "environments")
         database = self._store.usage() + self._metrics.usage()
         total = sum(entry.total for entry in entries) + files + environments + database
         return DiskAnswer(
@@ -299,15 +299,3 @@ def job_folders(jobs: Path) -> list[int]:
         return sorted(int(entry.name) for entry in jobs.iterdir() if entry.name.isdecimal())
     except FileNotFoundError:
         return []
-
-
-def _size(path: Path) -> int:
-    """Bytes on disk below a folder, links not followed."""
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total
