@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import pwd
 
 from tests.daemon.machines import Machine
 from tests.daemon.real import wait_until
@@ -42,7 +42,8 @@ def test_memory_that_somebody_else_takes_is_waited_for_and_not_counted(machine: 
     assert waiting.attempts is not None
     assert waiting.attempts[0].reason == "gpu_memory_taken"
     said = machine.daemon.tfctl("why", str(job)).stdout
-    assert re.search(rf"{os.getpid()}.*68\.4 GiB", said), said
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"(pid {os.getpid()}, {user}) uses 68.4 GiB" in said, said
     assert "started again where there is room on a GPU, not counted as a retry" in said
     machine.say()
     ended = machine.daemon.wait_for(job)
