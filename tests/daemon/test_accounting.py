@@ -8,11 +8,13 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.client.topping import job as view
 from tests.daemon.hooks import Hooks
 from tests.daemon.real import RealDaemon, wait_until
+from tests.shell.storage.storing import add
 from tests.support import until
 from tfctl.commands.report import hours, lines
 from tfctl.render.jobs import now as seen_now
@@ -189,6 +191,40 @@ def test_an_attempt_that_is_over_before_anybody_looks_is_counted(book: Book) -> 
     assert (job.gpu_seconds, job.unmeasured_seconds, job.mean_utilization) == (6.0, 6.0, None)
 
 
+async def test_an_attempt_that_starts_and_ends_at_once_is_counted(book: Book, tmp_path: Path) -> None:
+    """Given a start and an end that the engine took in one batch, so that the lease is gone when the start
+    is told, then the attempt is found in storage."""
+    store = JobStore(tmp_path / "trainforge.db").open()
+    over = msgspec.structs.replace(held(lease(8)).job, state=JobState.SUCCEEDED)
+    attempt = m.Attempt(
+        job=8, number=2, gpus=("a", "b"), granted_at=T0, ended_at=T0 + 3, reason=EndReason.SUCCEEDED
+    )
+    add(store, over)
+    store.commit([m.AttemptChanged(attempt=attempt)], {})
+    watch = watch_of(book, State(), store)
+    watch.hear([started_event(8, 2)])
+    (job,) = (await watch.report(0.0)).jobs
+    assert (job.job, job.gpu_seconds, job.running) == (8, 6.0, False)
+
+
+def watch_of(book: Book, state: State, store: JobStore) -> AccountWatch:
+    return AccountWatch(
+        book.store,
+        Engine(state, store, perform=lambda effect: None, publish=lambda events: None),
+        history=lambda uuid, seconds: History().of(uuid),
+        usage=lambda job: None,
+        stored=store.job,
+        attempts=store.attempts,
+        settings=config.Waste,
+        clock=lambda: book.now,
+    )
+
+
+def started_event(job: int, attempt: int = 1) -> EventView:
+    data = {"attempt": attempt}
+    return EventView(id=1, time=moment(T0), type="attempt_started", job=job, message="", data=data)
+
+
 async def test_what_starts_while_accounts_are_read_is_not_lost(book: Book, tmp_path: Path) -> None:
     book.spend(10, held(lease(7), 50, 50))
     book.write()
@@ -196,16 +232,8 @@ async def test_what_starts_while_accounts_are_read_is_not_lost(book: Book, tmp_p
     state = State()
     state.jobs[8], state.leases[8] = started.job, started.lease
     store = JobStore(tmp_path / "trainforge.db").open()
-    watch = AccountWatch(
-        book.store,
-        Engine(state, store, perform=lambda effect: None, publish=lambda events: None),
-        history=lambda uuid, seconds: History().of(uuid),
-        usage=lambda job: None,
-        attempts=store.attempts,
-        settings=config.Waste,
-        clock=lambda: book.now,
-    )
-    watch.hear([EventView(id=1, time=moment(T0), type="attempt_started", job=8, message="")])
+    watch = watch_of(book, state, store)
+    watch.hear([started_event(8)])
     task = asyncio.create_task(watch.run())
     open_jobs = await until(lambda: {a.job for a in book.store.open_accounts()} == {8} or None, seconds=60.0)
     assert open_jobs

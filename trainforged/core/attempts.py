@@ -48,7 +48,8 @@ def attempt_started(draft: Draft, event: m.AttemptStarted) -> m.Reply:
         draft.put_lease(lease)
         draft.put_attempt(attempt_record(lease, started_at=started))
         waited = {"waited": _waited(job, started)} if job.attempt == 1 else {}
-        draft.note(event.time, "attempt_started", f"attempt {job.attempt} started", job.id, **waited)
+        words = f"attempt {job.attempt} started"
+        draft.note(event.time, "attempt_started", words, job.id, attempt=job.attempt, **waited)
     return m.Accepted(jobs=(job.id,))
 
 

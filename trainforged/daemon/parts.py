@@ -118,6 +118,7 @@ class Parts:
             self.engine,
             history=self.devices.feed.history.of,
             usage=self.supervisor.usage,
+            stored=opened.store.job,
             attempts=opened.store.attempts,
             settings=lambda: settings.now.waste,
         )

@@ -29,8 +29,9 @@ TIDY_EVERY = 24 * HOUR
 
 
 class AccountWatch:
-    """`history` gives a GPU's last so many seconds, `usage` what a job uses now, `attempts` what is stored
-    of a job's attempts; the first two are called on the event loop, the last one in a thread."""
+    """`history` gives a GPU's last so many seconds, `usage` what a job uses now, `stored` a job and
+    `attempts` its attempts as storage has them; the first two are called on the event loop, the others in a
+    thread."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class AccountWatch:
         *,
         history: Callable[[str, float], GpuHistory],
         usage: Callable[[int], Usage | None],
+        stored: Callable[[int], m.Job | None],
         attempts: Callable[[int], Sequence[m.Attempt]],
         settings: Callable[[], Settings],
         clock: Callable[[], float] = time.time,
@@ -47,11 +49,13 @@ class AccountWatch:
         self._engine = engine
         self._history = history
         self._usage = usage
+        self._stored = stored
         self._attempts = attempts
         self._settings = settings
         self._clock = clock
         self._ledger = Ledger([], [], float(settings().after), settings().below)
         self._pointed_out: set[tuple[int, int]] = set()
+        self._missed: list[tuple[int, int]] = []  # attempts that were over when their start was heard of
         self._written = 0.0
         self._tidied = 0.0
         self._using = asyncio.Lock()
@@ -74,15 +78,20 @@ class AccountWatch:
     def hear(self, events: Sequence[EventView]) -> None:
         """What has happened: an attempt may be over before the next look, and a checkpoint is what a crash
         does not throw away."""
-        state = self._engine.state
         for event in events:
             if event.job is None:
                 continue
             if event.type == "checkpoint_saved":
                 self._ledger.checkpoint(event.job, event.time.timestamp())
-            lease = state.leases.get(event.job) if event.type == "attempt_started" else None
-            if lease is not None and lease.gpus and event.job in state.jobs:
-                self._ledger.open(Held(lease=lease, job=state.jobs[event.job]))
+            if event.type == "attempt_started":
+                self._open(event.job, event.data["attempt"])
+
+    def _open(self, job: int, attempt: int) -> None:
+        lease, known = self._engine.state.leases.get(job), self._engine.state.jobs.get(job)
+        if lease is None or known is None or lease.attempt != attempt:
+            self._missed.append((job, attempt))
+        elif lease.gpus:
+            self._ledger.open(Held(lease=lease, job=known))
 
     def waste(self, job: int) -> Waste | None:
         """What the job wastes now."""
@@ -126,6 +135,7 @@ class AccountWatch:
 
     async def _look(self) -> None:
         async with self._using:
+            await self._open_missed()
             now, settings = self._clock(), self._settings()
             self._ledger.after, self._ledger.below = float(settings.after), settings.below
             over = self._ledger.look(now, len(self._engine.state.devices), self._held())
@@ -134,6 +144,33 @@ class AccountWatch:
                 await self._close(over, now)
         if over or now - self._written >= WRITE_EVERY:
             await self._write()
+
+    async def _open_missed(self) -> None:
+        """Accounts of attempts that started and ended within one batch of the engine: a look closes them."""
+        missed, self._missed = self._missed, []
+        if not missed:
+            return
+        try:
+            for one in await asyncio.to_thread(lambda: [*map(self._as_stored, missed)]):
+                if one is not None and one.lease.gpus:
+                    self._ledger.open(one)
+        except StorageError as error:
+            log.error("the accounts of %d attempts are not opened yet: %s", len(missed), error)
+            self._missed += missed
+
+    def _as_stored(self, key: tuple[int, int]) -> Held | None:
+        job = self._stored(key[0])
+        mine = next((attempt for attempt in self._attempts(key[0]) if attempt.number == key[1]), None)
+        if job is None or mine is None:  # removed in between
+            return None
+        lease = m.Lease(
+            job=job.id,
+            attempt=mine.number,
+            gpus=mine.gpus,
+            cpu=job.resources.cpu or 0,
+            granted_at=mine.granted_at,
+        )
+        return Held(lease=lease, job=job)
 
     def _held(self) -> list[Held]:
         state = self._engine.state
