@@ -32,7 +32,8 @@ def no_command_is_turned_away_while_it_restarts(machine: Machine) -> None:
     for words in (("kill", "-s", "KILL", "trainforged"), ("stop", "trainforged.service")):
         machine.run(*control, *words, user=True)
         said = machine.tfctl("status")
-        assert (said.returncode, said.stderr) == (0, "")
+        others = [line for line in said.stderr.splitlines() if not line.endswith("waiting for it")]
+        assert (said.returncode, others) == (0, []), "that it takes its time may be said"
     assert machine.run(*control, "is-active", "trainforged", user=True).stdout == "active\n"
 
 
