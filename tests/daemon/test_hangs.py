@@ -252,9 +252,10 @@ NCCL = """
 import os, threading, time, trainforge
 def read_pipe():  # what torch's ProcessGroupNCCL does on a thread of its own
     path = os.environ["TORCH_NCCL_DEBUG_INFO_PIPE_FILE"] + os.environ["RANK"] + ".pipe"
-    os.mkfifo(path)
-    with open(path, "rb") as pipe:
-        pipe.read(1)
+    os.mkfifo(path + ".new")
+    pipe = os.open(path + ".new", os.O_RDWR)
+    os.rename(path + ".new", path)  # once it is there, it is read
+    os.read(pipe, 1)
     with open(os.environ["TORCH_FR_DUMP_TEMP_FILE"] + os.environ["RANK"], "w") as file:
         file.write("collectives of rank " + os.environ["RANK"])
 threading.Thread(target=read_pipe, daemon=True).start()
