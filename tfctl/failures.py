@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 UNSAID = 1  # output could not be written
 REFUSED = 1  # by the system: no room, no such place
 USAGE, NO_DAEMON, NOT_ALLOWED, NO_SUCH_JOB = 2, 3, 4, 5
@@ -43,6 +46,8 @@ def described(error: Exception) -> list[str]:
     if isinstance(error, NoDaemon) and error.silent is not None:
         return [f"the daemon (pid {error.silent}) hangs or is stopped: {error}"]
     if isinstance(error, NoDaemon) and chosen_socket() is None:
+        if set(error.tried.values()) == {os.strerror(errno.ENOENT)}:
+            return ["no daemon runs; tfctl submit starts one, and so does tfctl daemon start"]
         return [str(error), "to start one: tfctl daemon start"]
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]

@@ -13,8 +13,9 @@ import pytest
 from tests.client.daemon import Daemon
 from tfctl.__main__ import main
 from tfctl.commands.init import TEMPLATES
+from tfctl.failures import described
 from trainforge.api import SubmitRequest
-from trainforge.client.client import Client
+from trainforge.client.client import Client, NoDaemon
 
 JOB_FILE = """\
 project:
@@ -176,6 +177,19 @@ def test_what_other_tools_call_it(tfctl: Tfctl, word: str, meant: str) -> None:
 )  # fmt: skip
 def test_wrong_options_are_told_in_a_line_with_what_was_meant(tfctl: Tfctl, typed: str, said: str) -> None:
     assert tfctl.refused(*typed.split()) == f"tfctl {typed.split()[0]}: {said}"
+
+
+def test_that_no_daemon_runs_is_said_shortly_and_what_is_odd_at_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TRAINFORGE_SOCKET")
+    absent = {Path("/a"): "No such file or directory", Path("/b"): "No such file or directory"}
+    assert described(NoDaemon(absent)) == [
+        "no daemon runs; tfctl submit starts one, and so does tfctl daemon start"
+    ]
+    first, second = described(NoDaemon(absent | {Path("/b"): "Connection refused"}))
+    assert "/b: Connection refused" in first
+    assert second == "to start one: tfctl daemon start"
 
 
 def test_help_of_a_command_is_asked_for_in_either_way(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,10 @@ def _daemon() -> Iterator[Finding]:
             status = client.status()
             gpus = client.gpus()
         except NoDaemon as error:
-            yield Finding("daemon", f"none runs ({error})", "tfctl daemon start, or the first tfctl submit")
+            places = "; ".join(map(str, error.tried))
+            yield Finding(
+                "daemon", f"none answers at {places}", "tfctl daemon start, or the first tfctl submit"
+            )
             yield from _state(home.state_dir(), None)
             return
     yield Finding("daemon", f"{status.version}, pid {status.pid}, at {client.socket}")
