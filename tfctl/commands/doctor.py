@@ -158,6 +158,9 @@ def _state(folder: Path, free: int | None) -> Iterator[Finding]:
         if file.name.rpartition("-")[2].isdigit():
             fix = f"look at the disk (dmesg); when you do not need what it holds: rm {file}*"
             yield Finding("database", f"one was damaged, and lies aside: {file}", fix)
+    if (rows := folder / "trainforge.db.unreadable-rows").exists():
+        fix = f"`tfctl events` says what became of them; when you do not need what they held: rm {rows}"
+        yield Finding("database", f"rows of trainforge.db could not be read, and lie aside: {rows}", fix)
     if folder.exists() and folder.stat().st_mode & 0o077:
         yield Finding("state", f"{folder} can be read by others", f"chmod 700 {folder}")
     if folder != home.state_dir() and home.has_unfinished_jobs(home.state_dir()):

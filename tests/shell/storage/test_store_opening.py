@@ -200,15 +200,22 @@ def test_a_database_missing_beside_jobs_is_not_made_anew(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_row_that_cannot_be_read_is_damage(path: Path) -> None:
+def test_a_row_that_cannot_be_read_is_damage_until_it_is_made_anew(path: Path) -> None:
     filled(path)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE jobs SET body = '{\"id\": 7' WHERE id = 7")
     connection.close()
     store = JobStore(path).open()
     with pytest.raises(StorageDamaged, match="a row in it cannot be read"):
-        store.load()
+        store.job(7)
     assert store.job(8) == a_job(8)
+    loaded = {job.id: job for job in store.load().jobs}
+    assert loaded.keys() == set(range(1, 301))
+    assert (loaded[7].name, loaded[7].state) == (a_job(7).name, a_job(7).state)
+    assert loaded[8] == a_job(8)
+    assert [event.job for event in store.events(300)] == [7]
+    store.commit([happened("later")], {})
+    assert [event.id for event in store.events(300)] == [301, 302]
     store.close()
 
 

@@ -26,11 +26,13 @@ from trainforged.storage.errors import (
     StorageError,
     StorageFull,
     StorageTooNew,
+    translated,
 )
 from trainforged.storage.jobs import reading
 from trainforged.storage.jobs.reading import JobRow, Page, Remembered
 from trainforged.storage.jobs.schema import JOBS
 from trainforged.storage.jobs.submission import Submission, Summary
+from trainforged.storage.jobs.unreadable import put_right, unreadable
 from trainforged.storage.jobs.writing import Rows, write
 from trainforged.storage.looking import Looks
 from trainforged.storage.opening import connected, remedy
@@ -146,7 +148,7 @@ class JobStore:
         """A copy that was written over it may be sound, and lack what was committed since."""
         if self._last_told > reading.last_event(connection):
             return "it is older than what was committed last"
-        return None
+        return unreadable(connection)
 
     def mend(self, truth: Truth) -> Path:
         """Write the database anew, from the second copy and from `truth`; returns where the old one lies.
@@ -154,8 +156,12 @@ class JobStore:
         draft = self._database.path.with_name(self._database.path.name + ".new")
         try:
             self._copy.rebuild(draft)
+            self._put_right(draft)
             _agree(draft, truth)
-            return self._database.replace(draft)
+            aside = self._database.replace(draft)
+            with self._database.read() as connection:  # rows that were put right were told there
+                self._last_event = reading.last_event(connection)
+            return aside
         except StorageError:
             self._database.suspected = True  # still
             raise
@@ -170,9 +176,23 @@ class JobStore:
         return self._database.commits
 
     def load(self) -> Remembered:
-        """What the core starts from."""
+        """What the core starts from. Rows that cannot be read are set aside first: see `unreadable`."""
+        try:
+            return self._remembered()
+        except (StorageDamaged, ValueError):
+            if not self._put_right(self._database.path):
+                raise
+        remembered = self._remembered()
+        self._last_event = remembered.last_event
+        return remembered
+
+    def _remembered(self) -> Remembered:
         with self._database.read() as connection:
             return reading.remembered(connection)
+
+    def _put_right(self, path: Path) -> int:
+        with translated(path), connected(path) as connection:
+            return put_right(connection, self._database.path.parent)
 
     def page(
         self,
