@@ -28,18 +28,20 @@ class Row(msgspec.Struct):
 
     model: str
     batch: int
-    compiled: bool
+    passes: str  # plain, compiled, compiled and recorded
+    why: str  # they are, or are not, where `COMPILE: auto` had to decide
     seconds_per_epoch: float
     images_per_second: float
     utilisation: float | None
     memory_bytes: int | None
     share_of_floor: float | None
-    model_of_speed_up: dict[str, float]
+    model_of_speed_up: dict[str, dict[str, float]]  # by bus, by GPUs; of plain passes alone
 
 
 class Found(msgspec.Struct):
     device: str
     rows: list[Row]
+    failures: list[str]
     out_of_memory: str
 
 
@@ -57,16 +59,22 @@ def measure(scene: Scene) -> list[Figure]:
     found = msgspec.json.decode(done.stdout, type=Found)
     scene.notes.append(f"{found.device}{', a trial in small' if trial else ''}")
     scene.notes.append(f"a batch that does not fit: {found.out_of_memory}")
+    scene.notes += [f"NOT MEASURED: {failure}" for failure in found.failures]
     figures = []
     for row in found.rows:
-        speed_up = ", ".join(f"{gpus} GPUs {value:.2f} ×" for gpus, value in row.model_of_speed_up.items())
-        scene.notes.append(f"batch {row.batch}: a model of several GPUs, not measured: {speed_up}")
+        for bus, model in row.model_of_speed_up.items():
+            speed_up = ", ".join(f"{gpus} GPUs {value:.2f} ×" for gpus, value in model.items())
+            scene.notes.append(
+                f"batch {row.batch}: a model of several GPUs by {bus}, not measured: {speed_up}"
+            )
+        if row.why:
+            scene.notes.append(f"batch {row.batch}, {row.passes}: {row.why}")
         figures += _figures(row, goal=any(chip in found.device for chip in FOR))
     return figures
 
 
 def _figures(row: Row, goal: bool) -> list[Figure]:
-    what = f"{row.model}, batch {row.batch}, {'compiled' if row.compiled else 'plain'}"
+    what = f"{row.model}, batch {row.batch}, {row.passes}"
     waived = None if goal else f"the goal is of {' and '.join(FOR)}"
     epoch = Figure(
         what=f"{what}: an epoch of 50,000 images",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from augment import Batches, Normalise, Picked, Recipe, Span
+from augment import Batches, Normalise, Picked, Recipe, Span, chunks
 from data import DataError, DataSet, ensure, load
 from ranks import Ranks
 from settings import Settings
@@ -28,6 +28,14 @@ class Order(NamedTuple):
 
     part: Span
     batch: Span
+
+
+def orders(settings: Settings, ranks: Ranks, images: int, first: int) -> list[Order]:
+    """What this rank takes of the batches of an epoch from the place `first` on, part by part."""
+    size = settings.batch_size
+    parts = chunks(size, ranks.count, ranks.rank, settings.parts)
+    batches = [(place, place + size) for place in range(first, images - size + 1, size)]
+    return [Order((start + a, start + b), (start, stop)) for start, stop in batches for a, b in parts]
 
 
 class Source:

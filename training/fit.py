@@ -44,6 +44,15 @@ def known_or_found(model: nn.Module, settings: Settings, ranks: Ranks, images: i
     return found
 
 
+def ran_out(error: BaseException | None) -> bool:
+    """Whether it was memory, in torch's words or CUDA's, by whomever it is told."""
+    while error and not isinstance(error, torch.cuda.OutOfMemoryError):
+        if "CUDA error: out of memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def can_halve(folder: str, settings: Settings, ranks: Ranks) -> bool:
     """Memory ran out while training: note that half as many images must do. Whether this attempt can go on;
     with several ranks the others are waiting for a sum that will not come, and the next attempt does."""
@@ -171,19 +180,19 @@ def free_memory() -> int:
         return free
 
 
-def read_note(folder: str) -> int:
+def read_note(folder: str, name: str = NOTE) -> int:
     """What earlier attempts found; 0: nothing."""
     try:
-        return max(0, int(Path(folder, NOTE).read_text()))
+        return max(0, int(Path(folder, name).read_text()))
     except (OSError, ValueError):
         return 0
 
 
-def write_note(folder: str, images: int) -> None:
-    temporary = Path(folder, f".{NOTE}.tmp")
+def write_note(folder: str, number: int, name: str = NOTE) -> None:
+    temporary = Path(folder, f".{name}.tmp")
     try:
         os.makedirs(folder, exist_ok=True)
-        temporary.write_text(f"{images}\n")
-        temporary.replace(Path(folder, NOTE))
+        temporary.write_text(f"{number}\n")
+        temporary.replace(Path(folder, name))
     except OSError as error:
-        print(f"{folder}/{NOTE} was not written: {error.strerror}", file=sys.stderr)
+        print(f"{folder}/{name} was not written: {error.strerror}", file=sys.stderr)

@@ -103,14 +103,15 @@ class Settings:
         tensorboard: bool = False,
         workers: int = 0,
         kept_batch: int = 0,
+        kept_compile: bool | None = None,
         fits: int = 0,
     ) -> Settings:
         """The configuration for `ranks` devices, called `unit`, with bfloat16 or not, for which compiling
         pays or not; raises SettingsError.
 
-        `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`: the batch
-        size of the run that is continued, which stays unless BATCH_SIZE is given; `fits`: how many images a
-        rank can take at once, where that is known."""
+        `workers`: how many processes must make the batches, 0 where the device can; `kept_batch`,
+        `kept_compile`: BATCH_SIZE and COMPILE of the run that is continued, which stay unless given; `fits`:
+        how many images a rank can take at once, where that is known."""
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         problems = []
@@ -123,7 +124,8 @@ class Settings:
                 problems.append(refusal(name.upper(), text, meta["kind"]))
         if not problems:
             decide_batch(values, sources, ranks, unit, kept_batch, fits)
-            complete(values, sources, ranks, bf16, compiles)
+            complete(values, sources, ranks, bf16)
+            decide_compiling(values, sources, ranks, compiles, kept_compile)
             decide(
                 values, sources, "workers", workers, "the images do not fit" if workers else "the images fit"
             )
@@ -237,7 +239,7 @@ def decide_batch(
     decide(values, sources, "batch_size", per_gpu * ranks, f"{per_gpu} × {ranks}")
 
 
-def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool, compiles: bool) -> None:
+def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: bool) -> None:
     """Decide what else is `auto`, in place, and say why."""
     open_knob = functools.partial(decide, values, sources)
     epochs, batch, sgd = values["epochs"], values["batch_size"], values["optimizer"] == "sgd"
@@ -251,12 +253,22 @@ def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: 
     open_knob("random_crop", augmented, f"augmentation is {values['augmentation']}")
     open_knob("distributed", ranks > 1, f"{ranks} rank{'s' * (ranks > 1)}")
     open_knob("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
-    many = epochs >= EPOCHS_TO_COMPILE
-    if not compiles:
-        why = "there is no GPU, or no compiler for it"
-    else:
-        why = f"{epochs} epochs, {ranks} GPU{'s' * (ranks > 1)}"
-    open_knob("compile", compiles and many and ranks == 1, why)
+
+
+def decide_compiling(
+    values: dict[str, Any], sources: dict[str, str], ranks: int, compiles: bool, kept: bool | None
+) -> None:
+    """Compiled passes round otherwise than plain ones: a run stays with what it began with."""
+    epochs, may = values["epochs"], compiles and ranks == 1
+    if values["compile"] is None and kept is not None and (may or not kept):
+        values["compile"], sources["compile"] = kept, "checkpoint"
+    why = (
+        f"{epochs} epochs, {ranks} GPU{'s' * (ranks > 1)}"
+        if compiles
+        else "there is no GPU, or no compiler for it"
+    )
+    why += "; from here on, no more" * bool(kept)
+    decide(values, sources, "compile", may and epochs >= EPOCHS_TO_COMPILE, why)
 
 
 def conflicts(settings: Settings, unit: str, tensorboard: bool) -> list[str]:

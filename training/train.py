@@ -17,21 +17,23 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+import compiling
 import fit
 import trainforge
 from augment import chunks
 from data import DataError, DataSet
-from feeding import Order, Source, fetch, workers_needed
+from feeding import Source, fetch, orders, workers_needed
 from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summary
 from model import build
 from ranks import Ranks
 from settings import Settings, refusals, strangers, usage
-from utils import Progress, WeightAverage, compile_model, keep_record, learning_rate, make_optimizer
+from utils import Progress, WeightAverage, divergence, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
 
@@ -59,17 +61,17 @@ class Trainer:
         self.times = [Times()] * ranks.count  # of each rank, in this epoch
         self.board = Board(0, wanted=False)  # until `run` knows at which step it begins
 
-    def resume(self) -> int:
-        """Go to the newest checkpoint, if there is one; returns the size of its batches, else 0."""
+    def resume(self) -> dict[str, Any]:
+        """Go to the newest checkpoint, if there is one; returns what `Settings.read` is to keep of it."""
         self.ranks.settle(self.net, min(self.settings.part, len(self.source)))
         chosen = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         if not self.checkpointer.resume():
-            return 0
+            return {}
         for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(values)  # what the knobs say now, not what they said then
         if self.average and not self.average.restored:
             self.average.restart()
-        return self.progress.batch_size
+        return {"kept_batch": self.progress.batch_size, "kept_compile": self.progress.compiled}
 
     def describe(self) -> str:
         """What will run, for the head of the log."""
@@ -87,11 +89,10 @@ class Trainer:
         self.progress.batch_size = self.settings.batch_size
         self.interval = self.settings.checkpoint_interval.in_steps(self.progress.steps_per_epoch)
         self.saved = self.progress.now
-        compile_model(self.model, self.settings, self.ranks)
         self.board = Board(self.progress.step, self.settings.tensorboard and self.ranks.first)
         if self.ranks.first:
             keep_record(self.checkpointer.directory, self.settings, self.progress.identity)
-        while self.progress.epoch < self.settings.epochs and not self.out_of_steps:
+        while not self.progress.is_over(self.settings):
             scores = self.evaluate() if self.train_epoch() else None
             if scores is None:
                 self.ranks.say(f"asked to stop: saving step {self.progress.step}")
@@ -106,10 +107,10 @@ class Trainer:
         """Train to the end of this epoch, or of the steps; False when asked to stop before."""
         self.model.train()
         self.times = [Times()] * self.ranks.count
-        self.feed = self.source.feed(self.progress.epoch, self.orders())
+        self.begin_feed()
         self.window.restart()
         try:
-            while self.progress.steps_left and not self.out_of_steps:
+            while self.progress.steps_left and not self.progress.is_over(self.settings):
                 self.step()
                 if self.progress.step % self.settings.report_interval == 0:
                     self.publish()
@@ -122,29 +123,26 @@ class Trainer:
         self.publish()
         return True
 
-    def orders(self) -> list[Order]:
-        """What this rank takes of the batches that are left in this epoch, part by part."""
-        size, first = self.settings.batch_size, self.progress.position
-        parts = chunks(size, self.ranks.count, self.ranks.rank, self.settings.parts)
-        batches = [(place, place + size) for place in range(first, len(self.source) - size + 1, size)]
-        return [Order((start + a, start + b), (start, stop)) for start, stop in batches for a, b in parts]
+    def begin_feed(self) -> None:
+        """The batches that are left in this epoch."""
+        places = orders(self.settings, self.ranks, len(self.source), self.progress.position)
+        self.feed = self.source.feed(self.progress.epoch, places)
 
     def step(self) -> None:
         """One batch over all ranks."""
         settings, progress = self.settings, self.progress
         while (done := self.backward()) is None:
             self.take_less()
+            compiling.settle(self)
+            self.feed.close()
+            self.begin_feed()
         for loss, logits, targets in done:
             self.window.meter.add(loss, logits, targets)
         progress.step += 1
         progress.position += settings.batch_size
-        if settings.gradient_clipping or progress.step % settings.report_interval == 0:
-            limit = settings.gradient_clipping or math.inf
-            self.window.meter.add_norm(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        norm = self.update(self.rate, measured=progress.step % settings.report_interval == 0)
+        if norm is not None:
+            self.window.meter.add_norm(norm)
         if self.average:
             self.average.follow(progress.step)
         self.window.watch.mark("compute")
@@ -161,26 +159,38 @@ class Trainer:
                 self.window.watch.mark("data")
                 shared = number == settings.parts and ranks.count > 1
                 with contextlib.nullcontext() if shared or ranks.count == 1 else self.net.no_sync():
-                    logits = self.forward(self.net, images)
-                    loss = cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
-                    # DDP averages over ranks, whose parts may differ by an image: weigh every image alike.
-                    (loss * (len(targets) * ranks.count / settings.batch_size)).backward()
+                    done.append((*self.learn(images, targets), targets))
                 self.window.watch.mark("communication" if shared else "compute")
-                done.append((loss.detach(), logits.detach(), targets))
         except torch.cuda.OutOfMemoryError:
             if not fit.can_halve(self.checkpointer.directory, settings, ranks):
                 raise
             return None
         return done
 
+    def learn(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradients of some images of a batch; returns loss and logits."""
+        logits = self.forward(self.net, images)
+        loss = cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)
+        # DDP averages over ranks, whose parts may differ by an image: weigh every image alike.
+        (loss * (len(targets) * self.ranks.count / self.settings.batch_size)).backward()
+        return loss.detach(), logits.detach()
+
+    def update(self, rate: float, measured: bool = True) -> Tensor | None:
+        """Move the weights by their gradient, whose length is returned where it is measured."""
+        norm, limit = None, self.settings.gradient_clipping
+        if limit or measured:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit or math.inf)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
     def take_less(self) -> None:
         """The device ran out of memory: take half as many images at once, in twice the parts."""
         self.settings = dataclasses.replace(self.settings, batch_size_per_gpu=(self.settings.part + 1) // 2)
         self.optimizer.zero_grad()
         torch.cuda.empty_cache()
-        self.feed.close()
-        self.feed = self.source.feed(self.progress.epoch, self.orders())
-        compile_model(self.model, self.settings, self.ranks)
 
     def forward(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.settings.mixed_precision):
@@ -220,11 +230,8 @@ class Trainer:
         if not self.window.steps:
             return
         measured = self.window.read()
-        if not math.isfinite(measured.scores.loss):
-            self.ranks.say(
-                f"the loss is {measured.scores.loss} at step {self.progress.step}: lower LEARNING_RATE (it "
-                f"is {self.settings.learning_rate:g}), lengthen WARMUP_EPOCHS, or set GRADIENT_CLIPPING"
-            )
+        if problem := divergence(measured.scores.loss, self.progress.step, self.settings):
+            self.ranks.say(problem)
             sys.exit(1)
         self.progress.scores = self.progress.scores.plus(measured.scores)
         self.progress.seconds += measured.seconds
@@ -244,10 +251,6 @@ class Trainer:
                 self.checkpointer.wait()
             self.saved = self.progress.now
             self.window.restart()
-
-    @property
-    def out_of_steps(self) -> bool:
-        return 0 < self.settings.max_steps <= self.progress.step
 
     @property
     def save_is_due(self) -> bool:
@@ -273,9 +276,10 @@ def prepare(ranks: Ranks) -> Trainer:
     fits = fit.known_or_found(model, settings, ranks, len(dataset.train))
     read = partial(read, workers=workers_needed(dataset, ranks), fits=fits)
     trainer = Trainer(read(), model, dataset, ranks)
-    trainer.settings = read(kept_batch=trainer.resume())
+    trainer.settings = read(**trainer.resume())
     if len(dataset.train) < (size := trainer.settings.batch_size):
         raise DataError(f"BATCH_SIZE: {size} is more than the {len(dataset.train)} images")
+    compiling.settle(trainer)
     return trainer
 
 
@@ -286,8 +290,8 @@ def main() -> None:
     ranks = Ranks.from_environment(os.environ)
     with refusals(ranks.first):
         trainer = prepare(ranks)
-    ranks.say("\n".join([trainer.describe(), *strangers(os.environ)]))
-    trainer.run()
+        ranks.say("\n".join([trainer.describe(), *strangers(os.environ)]))
+        trainer.run()
     ranks.leave()
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from metrics import Scores
-from ranks import Ranks
 from settings import Settings, SettingsError
 
 
@@ -33,6 +32,7 @@ class Progress:
     position: int = 0  # images of this epoch that were trained on
     seconds: float = 0.0  # of training in this epoch
     scores: Scores = field(default_factory=Scores)  # on the training images, in this epoch
+    compiled: bool | None = None  # whether passes on one rank are, once that is known
 
     @property
     def steps_per_epoch(self) -> int:
@@ -49,6 +49,9 @@ class Progress:
         in_epoch = min(self.position // self.batch_size, self.steps_per_epoch - 1)
         return self.step, self.epoch * self.steps_per_epoch + in_epoch
 
+    def is_over(self, settings: Settings) -> bool:
+        return self.epoch >= settings.epochs or 0 < settings.max_steps <= self.step
+
     def steps_at_end(self, epochs: int) -> int:
         """The number of the last step of the last epoch."""
         return self.step + self.steps_left + (epochs - self.epoch - 1) * self.steps_per_epoch
@@ -63,7 +66,7 @@ class Progress:
         """Where the run begins, for people."""
         if not self.step:
             return "a new run"
-        if self.epoch >= settings.epochs or 0 < settings.max_steps <= self.step:
+        if self.is_over(settings):
             return f"it is at its end, step {self.step}; a new run wants {folder} gone"
         return f"going on after step {self.step}, in epoch {self.epoch + 1} of {settings.epochs}"
 
@@ -126,16 +129,6 @@ def floats(model: nn.Module) -> list[torch.Tensor]:
     return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
 
 
-def compile_model(model: nn.Module, settings: Settings, ranks: Ranks) -> None:
-    """Let calls of the model be compiled, if that is wanted; `model.forward` stays as it is.
-
-    On a GPU whole passes are recorded, else it waits for the launches of small batches (CUDA graphs). A
-    recording puts gradients where they were the last time, so those of parts could not be added up."""
-    if settings.compile:
-        recorded = ranks.on_gpu and ranks.count == settings.parts == 1
-        model.compile(dynamic=False, mode="reduce-overhead" if recorded else "default")
-
-
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -160,3 +153,13 @@ def learning_rate(settings: Settings, epoch: float) -> float:
     if settings.schedule == "step":  # as for Wide ResNets: a fifth after 30, 60 and 80 % of the epochs
         return highest * 0.2 ** sum(epoch > share * epochs for share in (0.3, 0.6, 0.8))
     return highest
+
+
+def divergence(loss: float, step: int, settings: Settings) -> str:
+    """What to do about a loss that is no number; nothing where it is one."""
+    if math.isfinite(loss):
+        return ""
+    return (
+        f"the loss is {loss} at step {step}: lower LEARNING_RATE (it is {settings.learning_rate:g}), "
+        f"lengthen WARMUP_EPOCHS, or set GRADIENT_CLIPPING"
+    )

@@ -1,8 +1,9 @@
 """The training project on a GPU: `python benchmarks/programs/gpu_training.py`; about five minutes.
 
 Prints a table, and JSON with --json: seconds per epoch of 50,000 images for ResNet-50 at batches of 128 and
-1024, plain and compiled; the GPU's utilisation and memory; the share of two floors, operations and bytes;
-what several GPUs would do, as a model; and whether a run that does not fit goes on with smaller parts.
+1024, plain and as `COMPILE: auto` has it on one GPU; the GPU's utilisation and memory; the share of two
+floors, operations and bytes; what several GPUs would do, as a model; and whether a run that does not fit goes
+on with smaller parts. A row that fails is told, and the others are measured.
 `--trial` does the same in small, on any machine, to see that it works: its figures mean nothing.
 
 Each row is measured in a process of its own, as a training is: what one compiled or kept does not show in the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -42,7 +44,8 @@ CHIPS = {
     "A100": (312e12, 2.0e12),
     "4090": (165e12, 1.0e12),
 }
-BUS = 300e9  # bytes per second of an all-reduce over NVLink, ASSUMED: one GPU cannot measure it
+# Bytes per second that an all-reduce passes on, ASSUMED: one GPU cannot measure it.
+BUSES = {"NVLink": 300e9, "PCIe": 20e9}
 LATENCY = 50e-6  # seconds of an all-reduce of nothing, ASSUMED
 
 
@@ -53,6 +56,7 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="in small, on any machine")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.trial and not torch.cuda.is_available():
         sys.exit("there is no GPU here; --trial shows that the script works")
@@ -61,27 +65,37 @@ def main() -> None:
         model, batch, compiled = json.loads(args.row)
         print(json.dumps(measure(model, batch, compiled, 0.2 if args.trial else 4.0)))
         return
-    model = "resnet20" if args.trial else "resnet50"
-    rows = []
-    for batch in (16, 32) if args.trial else (128, 1024):
-        for compiled in (False,) if args.trial else (False, True):
-            rows.append(apart("--row", json.dumps([model, batch, compiled]), *["--trial"] * args.trial))
-            print(as_text(rows[-1]), flush=True, file=sys.stderr if args.json else sys.stdout)
-    memory = runs_out_of_memory(model, 64 if args.trial else 4096)
-    result = {"device": device_name(), "rows": rows, "out_of_memory": memory}
+    if args.memory:
+        print(json.dumps(runs_out_of_memory(args.memory, 64 if args.trial else 4096)))
+        return
+    model, trial = "resnet20" if args.trial else "resnet50", ["--trial"] * args.trial
+    rows, failures = [], []
+    for batch, compiled in itertools.product((16, 32) if args.trial else (128, 1024), (False, True)):
+        row = apart("--row", json.dumps([model, batch, compiled]), *trial)
+        if isinstance(row, str):
+            failures.append(f"batch {batch}, {'compiled' if compiled else 'plain'}: {row}")
+        else:
+            rows.append(row)
+        print(failures[-1] if isinstance(row, str) else as_text(row), flush=True, file=sys.stderr)
+    memory = apart("--memory", model, *trial)
+    result = {"device": device_name(), "rows": rows, "failures": failures, "out_of_memory": memory}
     print(json.dumps(result, indent=1) if args.json else f"out of memory: {memory}")
 
 
-def apart(*options: str) -> dict[str, Any]:
-    """What this program prints last, run with these options."""
-    done = subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+def apart(*options: str) -> Any:
+    """What this program prints last as JSON, run with these options; a text that says how it failed."""
+    done = subprocess.run([sys.executable, __file__, *options], check=False, capture_output=True)
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    last = next(reversed(done.stderr.decode(errors="replace").splitlines()), "")
+    return f"it ended with {done.returncode}: {last}"
 
 
 def measure(model: str, batch: int, compiled: bool, least: float) -> dict[str, Any]:
     """One row, of at least so many seconds."""
-    trainer, step = make_trainer(model, batch, images=max(6400, 4 * batch), COMPILE=str(compiled).lower())
+    knob = {"COMPILE": "auto" if compiled else "false"}
+    trainer, step = make_trainer(model, batch, images=max(6400, 4 * batch), compiles=True, **knob)
+    settings = trainer.settings
     for _ in range(10):
         step()
     trainer.window.restart()
@@ -102,7 +116,8 @@ def measure(model: str, batch: int, compiled: bool, least: float) -> dict[str, A
     return {
         "model": model,
         "batch": batch,
-        "compiled": compiled,
+        "passes": passes(settings.compile),
+        "why": settings.sources["compile"] if compiled else "",
         "seconds_per_epoch": epoch,
         "images_per_second": batch / seconds,
         "step_seconds": seconds,
@@ -111,8 +126,17 @@ def measure(model: str, batch: int, compiled: bool, least: float) -> dict[str, A
         "floor_operations_seconds": operations,
         "floor_bytes_seconds": traffic,
         "share_of_floor": max(operations, traffic or 0.0) / epoch if operations else None,
-        "model_of_speed_up": {gpus: speed_up(seconds, weights, gpus) for gpus in (2, 4, 8)},
+        "model_of_speed_up": {
+            bus: {gpus: speed_up(seconds, weights, gpus, bandwidth) for gpus in (2, 4, 8)}
+            for bus, bandwidth in BUSES.items()
+        }
+        if not settings.compile  # as several GPUs have it
+        else {},
     }
+
+
+def passes(compiled: bool) -> str:
+    return "plain" if not compiled else "compiled and recorded" if torch.cuda.is_available() else "compiled"
 
 
 def wait() -> None:
@@ -186,10 +210,10 @@ def floors(model: str, image: float) -> tuple[float | None, float | None]:
     return None, None
 
 
-def speed_up(step: float, weights: int, gpus: int) -> float:
+def speed_up(step: float, weights: int, gpus: int, bandwidth: float) -> float:
     """A MODEL, not a measurement: the same batch on each GPU; gradients are summed while the backward pass,
     two thirds of the step, goes on, and the last eighth of them after it."""
-    whole = 2 * (gpus - 1) / gpus * weights / BUS + LATENCY
+    whole = 2 * (gpus - 1) / gpus * weights / bandwidth + LATENCY
     exposed = max(whole - 2 / 3 * step, whole / 8)
     return gpus * step / (step + exposed)
 
@@ -210,12 +234,15 @@ def as_text(row: dict[str, Any]) -> str:
     used = "–" if row["utilisation"] is None else f"{row['utilisation']:.0f} %"
     memory = "–" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f} GiB"
     share = "–" if row["share_of_floor"] is None else f"{row['share_of_floor']:.0%}"
-    model = ", ".join(f"{gpus} GPUs {value:.2f}×" for gpus, value in row["model_of_speed_up"].items())
+    model = "".join(
+        f"\n  a model of {bus}, not measured: "
+        + ", ".join(f"{gpus} GPUs {value:.2f}×" for gpus, value in each.items())
+        for bus, each in row["model_of_speed_up"].items()
+    )
     return (
-        f"{row['model']}, batch {row['batch']}, {'compiled' if row['compiled'] else 'plain'}: "
+        f"{row['model']}, batch {row['batch']}, {row['passes']}: "
         f"{row['seconds_per_epoch']:.2f} s per epoch of {EPOCH:,}, {row['images_per_second']:,.0f} images/s, "
-        f"GPU used {used}, memory {memory}, share of the floor {share}\n"
-        f"  a model, not measured: {model}"
+        f"GPU used {used}, memory {memory}, share of the floor {share}{model}"
     )
 
 

@@ -50,14 +50,16 @@ def pictures(count: int = IMAGES) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, torch.randint(CLASSES, (count,), generator=chance)
 
 
-def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> tuple[Any, Callable[[], None]]:
-    """The training project's Trainer with what makes it step on for ever."""
+def make_trainer(
+    name: str, batch: int, images: int = IMAGES, compiles: bool = False, **knobs: str
+) -> tuple[Any, Callable[[], None]]:
+    """The training project's Trainer with what makes it step on for ever. `compiles`: whether it may."""
+    import compiling
     from data import DataSet, Images
     from model import build
     from ranks import Ranks
     from settings import Settings
     from train import Trainer
-    from utils import compile_model
 
     shown = Images(*pictures(images))
     dataset = DataSet("made-up", CLASSES, shown, Images(shown.pixels[:1], shown.labels[:1]), mirrored=True)
@@ -69,12 +71,12 @@ def make_trainer(name: str, batch: int, images: int = IMAGES, **knobs: str) -> t
         "EPOCHS": "1000",
         **knobs,
     }
-    settings = Settings.read(env, bf16=ranks.has_bf16)
+    settings = Settings.read(env, bf16=ranks.has_bf16, compiles=compiles)
     ranks.connect(settings.deterministic)
     os.chdir(tempfile.mkdtemp(dir=os.environ["BENCHMARK_DIR"]))
     model = build(name, CLASSES).to(ranks.device, memory_format=torch.channels_last)
     trainer = Trainer(settings, model, dataset, ranks)
-    compile_model(trainer.model, settings, ranks)
+    compiling.settle(trainer)
     trainer.model.train()
     trainer.feed = trainer.source.feed(0, trainer.orders())
 

@@ -127,6 +127,31 @@ def test_a_killed_training_ends_with_the_bits_of_one_that_was_not(machine: Machi
     assert differences(learned(machine, 1), learned(machine, 2)) == []
 
 
+def test_a_killed_training_is_compiled_and_recorded_again_or_plain_again(
+    machine: Machine, project: Path
+) -> None:
+    """Whatever the trial says here: the job goes on as it began, and learns."""
+    knobs = {"BATCH_SIZE_PER_GPU": 128, "EPOCHS": 10, "CHECKPOINT_INTERVAL": "100 steps", "EMA": 0.99}
+    submit(machine, project, MODEL="resnet18", **knobs)
+
+    def saved() -> bool:
+        with machine.client() as client:
+            return bool(client.path(1).checkpoints)
+
+    wait_until(saved, "a checkpoint", 400)
+    (rank, *_) = wait_until(lambda: machine.gpu().processes, "it to be seen on the GPU")
+    os.kill(rank.pid, signal.SIGKILL)
+    assert ended(machine).attempt == 2
+    first, second = (
+        re.search(r"^ *COMPILE +(\w+) +(.*)$", log(machine, attempt), re.MULTILINE) for attempt in (1, 2)
+    )
+    assert first, log(machine)
+    assert second, log(machine, 2)
+    assert (second[1], second[2]) == (first[1], "checkpoint")
+    assert learned(machine, 1)["progress"]["compiled"] is (first[1] == "true")
+    assert "its step was not the plain one" not in log(machine), "torch's own must pass the trial"
+
+
 def test_no_step_waits_for_the_gpu(tmp_path: Path) -> None:
     env = os.environ | {"BENCHMARK_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", STEPS], cwd=TRAINING.parent, env=env, check=True, timeout=300)

@@ -48,11 +48,11 @@ def start_nursery() -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
     """Wait until the condition gives something true, and return it."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.005)
     return found
 
@@ -100,7 +100,55 @@ def become_rank(env: dict[str, str], folder: Path, log: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), resource.RLIM_INFINITY))
     if env.get("STAND_IN_RANK", env["RANK"]) == env["RANK"]:
         limit_memory(int(env.get("STAND_IN_MEMORY", "0")))
+    if kind := env.get("STAND_IN_COMPILER"):
+        stand_in_for_the_compiler(kind)
+    if seconds := env.get("STAND_IN_PATIENCE"):
+        importlib.import_module("compiling").PATIENCE = float(seconds)  # type: ignore[attr-defined]
     runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def stand_in_for_the_compiler(kind: str) -> None:
+    """Let there be a compiler, whose passes are plain ones but for what `kind` says, with a number where one
+    is needed: the call in which it happens."""
+    import torch
+
+    importlib.import_module("ranks").Ranks.can_compile = True  # type: ignore[attr-defined]
+    what, _, number = kind.partition(" ")
+    calls: list[Any] = []
+
+    def call(model: torch.nn.Module, images: torch.Tensor) -> Any:
+        calls.append(images)
+        print(f"compiled call {len(calls)}", flush=True)
+        now = len(calls) == int(number or 1)
+        if what == "raises" and now:
+            raise RuntimeError("no compiler here\nand more")
+        if what == "dies" and now:
+            os._exit(7)
+        if what == "hangs" and now:
+            signal.pause()
+        if what == "room" and len(images) > int(number):
+            raise RuntimeError("a backend failed") from torch.cuda.OutOfMemoryError("no room to record")
+        if what == "draws":
+            torch.rand(1)
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 0.0 if what == "forgets" else 0.1
+        logits = model._call_impl(calls[0] if what == "stale" else images)
+        for norm in norms:
+            norm.momentum = 0.1
+        if what == "raises-backward" and now:
+            logits.register_hook(lambda gradient: 1 / 0)
+        if what == "doubles":
+            logits.register_hook(lambda gradient: 2 * gradient)
+        return logits + 0.1 * logits.std() if what == "shifts" else logits
+
+    def compile(model: torch.nn.Module, **options: object) -> None:
+        if what == "missing":
+            raise RuntimeError("no compiler at all")
+        calls.clear()
+        model._compiled_call_impl = lambda images: call(model, images)
+
+    torch.nn.Module.compile = compile  # type: ignore[method-assign]
 
 
 def limit_memory(images: int) -> None:

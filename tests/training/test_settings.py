@@ -86,6 +86,25 @@ def test_a_run_is_compiled_where_that_pays(ranks: int, epochs: int, compiles: bo
 
 
 @pytest.mark.parametrize(
+    ("ranks", "compiles", "kept", "expected", "why"),
+    [
+        (1, True, False, False, "checkpoint"),
+        (1, True, True, True, "checkpoint"),
+        (1, True, None, True, "auto: 200 epochs, 1 GPU"),
+        (1, False, True, False, "auto: there is no GPU, or no compiler for it; from here on, no more"),
+        (2, True, True, False, "auto: 200 epochs, 2 GPUs; from here on, no more"),
+    ],
+)
+def test_a_continued_run_is_compiled_as_it_was_where_it_can_be(
+    ranks: int, compiles: bool, kept: bool | None, expected: bool, why: str
+) -> None:
+    settings = Settings.read({}, ranks=ranks, compiles=compiles, kept_compile=kept)
+    assert (settings.compile, settings.sources["compile"]) == (expected, why)
+    asked = Settings.read({"COMPILE": str(not expected)}, ranks=ranks, compiles=compiles, kept_compile=kept)
+    assert (asked.compile, asked.sources["compile"]) == (not expected, "environment")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         (
