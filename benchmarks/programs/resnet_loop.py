@@ -78,12 +78,12 @@ def make_trainer(
     trainer = Trainer(settings, model, dataset, ranks)
     compiling.settle(trainer)
     trainer.model.train()
-    trainer.feed = trainer.source.feed(0, trainer.orders())
+    trainer.begin_feed()
 
     def step() -> None:
         if not trainer.progress.steps_left:
             trainer.progress.next_epoch()
-            trainer.feed = trainer.source.feed(trainer.progress.epoch, trainer.orders())
+            trainer.begin_feed()
         trainer.step()
         if trainer.progress.step % settings.report_interval == 0:
             trainer.publish()
