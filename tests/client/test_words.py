@@ -11,14 +11,14 @@ from rich.console import Console
 from tests.client.topping import TODAY, WHY, job, known, screen, training
 from tfctl.commands.metrics import _table, plots
 from tfctl.commands.status import room_for_ended, room_for_waiting
-from tfctl.commands.why import explain
+from tfctl.commands.why import against, explain
 from tfctl.render.figures import counted
 from tfctl.render.jobs import eta, row, terminal_table, whole
 from tfctl.render.plain import table as piped
 from tfctl.render.settings import differences
 from tfctl.render.words import named, one_line, plain, visible
 from tfctl.targets import command_name
-from trainforge.api import AttemptView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
+from trainforge.api import AttemptView, EventView, JobView, MetricsAnswer, Progress, RankView, Series, Usage
 from trainforge.states import JobState
 
 LONG = "RuntimeError: Error(s) in loading:\n\tMissing key(s)\n\tanother"
@@ -152,6 +152,20 @@ def test_what_was_done_about_each_attempt_is_said() -> None:
     ]  # fmt: skip
     alone = structs.replace(attempt(message="rank 0 failed"), followed=after)
     assert f"what was done: {after}" in explain(job(1, JobState.FAILED, attempts=(alone,)))
+
+
+def test_a_job_that_runs_is_warned_about_until_it_moves() -> None:
+    first = attempt(1)
+
+    def said(type: str, seconds: float, moved: float | None = None) -> list[str]:
+        time = first.started_at + datetime.timedelta(seconds=seconds)
+        warning = EventView(id=1, time=time, type=type, job=1, message="may hang")
+        at = None if moved is None else first.started_at + datetime.timedelta(seconds=moved)
+        return against(job(1, attempts=(first,), progress=Progress(time=at)), [warning, warning])
+
+    assert said("hang_suspected", 5) == said("hang_suspected", 5, moved=3) == ["may hang"]
+    assert said("hang_suspected", 5, moved=7) == said("hang_suspected", -1) == said("job_held", 5) == []
+    assert said("loss_not_finite", 5, moved=7) == ["may hang"]
 
 
 def test_a_traceback_holds_the_message() -> None:

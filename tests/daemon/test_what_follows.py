@@ -129,3 +129,20 @@ def test_an_error_that_means_a_broken_gpu_sets_it_aside_and_counts_as_no_retry(
     assert re.search(rf"1: gpu_fault, .*{re.escape(fault)}", said), said
     assert "its GPU was set aside; started again, not counted as a retry" in said
     assert fault in machine.daemon.tfctl("gpus").stdout
+
+
+DIVERGES = """
+import time, trainforge
+trainforge.report(step=1, loss=float("nan"))
+time.sleep(600)
+"""
+
+
+def test_what_is_to_be_said_against_a_job_that_runs(daemon: RealDaemon) -> None:
+    (daemon.folder / "train.py").write_text(DIVERGES)
+    daemon.tfctl("submit", "train.py", "--gpu", "0")
+    with daemon.client() as client:
+        wait_until(lambda: [e for e in client.events(job=1) if e.type == "loss_not_finite"], "the warning")
+    said = daemon.tfctl("why", "1").stdout
+    assert said == "job 1 (train) runs (attempt 1)\nbut: rank 0 reported loss = nan at step 1\n"
+    daemon.tfctl("cancel", "--now", "1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tfctl.render.figures import clock, duration
 from tfctl.render.jobs import position
@@ -11,7 +11,8 @@ from tfctl.render.words import one_line, plain
 from tfctl.selection import job_argument, select_one
 from tfctl.session import with_daemon
 from trainforge.advice import advice
-from trainforge.api import AttemptView, JobView, Progress
+from trainforge.api import AttemptView, EventView, JobView, Progress
+from trainforge.client.client import Client
 from trainforge.states import JobState
 
 LINES = 20  # of a traceback, or of output
@@ -22,9 +23,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    job = with_daemon(args, lambda client: client.job(select_one(client, args.job)))
-    print("\n".join(explain(job)))
+    job, warnings = with_daemon(args, lambda client: _ask(client, args.job))
+    print("\n".join([*explain(job), *(f"but: {one_line(warning)}" for warning in warnings)]))
     return 0
+
+
+def _ask(client: Client, name: str) -> tuple[JobView, list[str]]:
+    """The job, and what there is to be said against how it runs."""
+    job = client.job(select_one(client, name))
+    if job.state is not JobState.RUNNING or not job.attempts:
+        return job, []
+    return job, against(job, client.events(job=job.id))
+
+
+def against(job: JobView, events: Iterable[EventView]) -> list[str]:
+    """Warnings of the attempt that runs, each once; that it may hang only while it has not moved since."""
+    moved = job.progress.time if job.progress is not None else None
+    begun = job.attempts[-1].started_at if job.attempts else job.submitted_at
+    since = {"loss_not_finite": begun, "hang_suspected": max(begun, moved or begun)}
+    said = (event.message for event in events if event.type in since and event.time >= since[event.type])
+    return list(dict.fromkeys(said))
 
 
 def explain(job: JobView) -> list[str]:
