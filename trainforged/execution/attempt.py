@@ -36,7 +36,7 @@ from trainforged.execution.waiting import Threads, readable
 MOMENT = 0.01  # seconds between two looks at a shim that is about to say who it is
 TROUBLE = 1.0  # seconds before another look, where the disk refused one
 CLEANING = 30.0  # seconds given to what is left of a lost attempt before its end is told all the same
-LONGEST_START = 30.0  # seconds before another look at a unit of which nothing is heard
+LONGEST_START = 30.0  # seconds before another look at a shim of which nothing is heard
 OVERDUE = 60.0  # seconds beyond its grace until a shim that does not obey is killed itself
 MOST_SPAWNS = 3  # shims that may leave without a trace before the attempt is given up
 
@@ -211,12 +211,25 @@ class Attempt:
         if isinstance(spawned, Spawned):
             reap_at_end(spawned)
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_START if isinstance(spawned, Contained) else None):
-                    await readable(spawned.ready)
+            while not await self._heard_of(spawned.ready):
+                if isinstance(spawned, Contained) or await self._means.threads.run(self._announced):
+                    break
         finally:
             os.close(spawned.ready)
         self._means.reached("ready")
+
+    async def _heard_of(self, ready: int) -> bool:
+        try:
+            async with asyncio.timeout(LONGEST_START):
+                await readable(ready)
+        except TimeoutError:
+            return False
+        return True
+
+    def _announced(self) -> bool:
+        """The shim has begun. If it says no more, the command may have stopped it at once: orders are
+        to reach it all the same."""
+        return (self._folder.path / "shim.json").exists()
 
     # ---- the middle
 

@@ -141,6 +141,19 @@ async def test_a_shim_that_somebody_stopped_is_stopped_all_the_same(supervised: 
     assert (await supervised.end(1)).stopped
 
 
+@pytest.mark.parametrize("grace", [0.0, 5.0])
+async def test_a_command_that_stops_its_shim_at_once_is_stopped_all_the_same(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    """Before the shim has said that the command runs, which nobody would have waited for in vain."""
+    monkeypatch.setattr("trainforged.execution.attempt.LONGEST_START", 0.2)
+    stops = "import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)"
+    supervised.start(1, command(stops))
+    await supervised.told(m.AttemptStarted, 1)
+    supervised.stop(1, grace=grace)
+    assert (await supervised.end(1)).signal in (signal.SIGKILL, signal.SIGTERM)
+
+
 async def test_a_shim_that_does_not_obey_is_killed(
     supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
