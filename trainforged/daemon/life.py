@@ -29,6 +29,7 @@ from trainforged.daemon.notify import feed_watchdog, notify, reloading
 from trainforged.daemon.opened import Opened
 from trainforged.daemon.options import Options, Settings, machine
 from trainforged.daemon.parts import Parts
+from trainforged.daemon.promptness import take_short_turns
 from trainforged.daemon.stopping import StopLimit
 from trainforged.daemon.tasks import Tasks
 from trainforged.storage.errors import StorageError
@@ -56,6 +57,7 @@ def run(options: Options) -> int:
     settings = Settings(options.config, needed=options.config_needed)
     set_up_logging(settings.now.log.level)
     sys.setswitchinterval(SWITCH)
+    take_short_turns()
     os.umask(UMASK)
     faulthandler.enable()  # the watchdog's SIGABRT leaves the stacks in the log
     stop = StopLimit()
