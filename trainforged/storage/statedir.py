@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +17,7 @@ from trainforge import locks
 from trainforged.storage.errors import StateDirBusy, StateDirRefused, translated
 
 LOCK_FILE = "lock"
+LONGEST_MOMENT = 1.0  # seconds
 
 # SQLite's shared memory, flock and fsync do not keep their promises on these.
 NETWORK_TYPES = frozenset(
@@ -83,6 +87,39 @@ class StateDirLock:
         self.release()
 
 
+def stuck(pid: int) -> str | None:
+    """What keeps the process from hearing anything, and what to do; None where the kernel does not hold it.
+    A disk that answers holds a thread for moments: looked at for `LONGEST_MOMENT`."""
+    limit = time.monotonic() + LONGEST_MOMENT
+    held = _held_by_the_kernel(pid)
+    while held and time.monotonic() < limit:
+        time.sleep(LONGEST_MOMENT / 20)
+        held &= _held_by_the_kernel(pid)
+    if not held:
+        return None
+    if any(killed for _, killed in held):
+        return (
+            "it was killed, and the kernel keeps it (state D) until a disk answers, which dmesg may name, or "
+            "the machine is restarted; jobs go on, and the next daemon finds them"
+        )
+    return (
+        "it hangs in the kernel (state D), as on a disk that does not answer, which dmesg may name; bring "
+        f"that back, or end it with `kill -9 {pid}`: jobs go on, and nothing accepted is lost"
+    )
+
+
+def _held_by_the_kernel(pid: int) -> set[tuple[str, bool]]:
+    """Its threads in state D, and whether SIGKILL waits for them."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            text = Path(f"/proc/{pid}/task/{thread}/status").read_text(errors="replace")
+            told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+            if told["State"].split()[0] == "D":
+                found.add((thread, bool(int(told["SigPnd"], 16) & 1 << (signal.SIGKILL - 1))))
+    return found
+
+
 def lock_state_dir(path: Path) -> StateDirLock:
     """Hold the existing folder `path` for this process. Raises `StateDirBusy` if another has it.
 
@@ -101,5 +138,7 @@ def lock_state_dir(path: Path) -> StateDirLock:
             pid = locks.holder(descriptor)
             os.close(descriptor)
             who = f" (process {pid})" if pid is not None else ""
-            raise StateDirBusy(f"another daemon{who} uses the state folder {path}", pid)
+            hangs = stuck(pid) if pid is not None else None
+            more = f"; {hangs}" if hangs is not None else ""
+            raise StateDirBusy(f"another daemon{who} uses the state folder {path}{more}", pid)
     return StateDirLock(descriptor)
