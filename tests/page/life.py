@@ -20,7 +20,10 @@ from trainforge.states import JobState
 
 GPUS = 4
 LONG = 3_000.0  # s that a training may take on a busy machine
-SMALL = ("REPORT_INTERVAL=2", "BATCH_SIZE=64", "MODEL=resnet20", "DATASET=digits")
+SMALL = """
+project: {description: ResNet-20 on handwritten digits}
+env: {REPORT_INTERVAL: 2, BATCH_SIZE: 64, MODEL: resnet20, DATASET: digits, EPOCHS: %d}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +49,8 @@ def lived(daemon: RealDaemon) -> Life:
         jobs = past(daemon) | future(daemon)
         kept.write_text(json.dumps(jobs))
     jobs = json.loads(kept.read_text())
-    (runs,) = submit(daemon, "resnet20-long", 2, "EPOCHS=400")
-    wait_until(lambda: epoch(daemon, runs) >= 5, "the training to come some way", LONG)
+    (runs,) = submit(daemon, "resnet20-long", 2, 400)
+    wait_until(lambda: epoch(daemon, runs) >= 2, "the training to come some way", LONG)
     return Life(jobs=jobs | {"runs": runs})
 
 
@@ -61,16 +64,16 @@ def project(daemon: RealDaemon) -> None:
 
 
 def past(daemon: RealDaemon) -> dict[str, int | str]:
-    (digits,) = submit(daemon, "resnet20-digits", 2, "EPOCHS=12")
-    wait_until(lambda: epoch(daemon, digits) >= 4, "a third of the training", LONG)
+    (digits,) = submit(daemon, "resnet20-digits", 2, 8)
+    wait_until(lambda: epoch(daemon, digits) >= 3, "a part of the training", LONG)
     os.kill(rank(daemon, digits, 1), signal.SIGKILL)
     wait_until(lambda: view(daemon, digits)["attempt"] == 2, "the second attempt", LONG)
-    wait_until(lambda: epoch(daemon, digits) >= 8, "two thirds of the training", LONG)
+    wait_until(lambda: epoch(daemon, digits) >= 5, "more of the training", LONG)
     daemon.kill()
     daemon.start()
     end(daemon, digits)
-    points = submit(daemon, "lr-sweep", 1, "EPOCHS=6", "--sweep", "LEARNING_RATE=0.01,0.05,0.2")
-    (diverges,) = submit(daemon, "sgd-too-fast", 2, "EPOCHS=12", "LEARNING_RATE=1e6")
+    points = submit(daemon, "lr-sweep", 1, 4, "--sweep", "LEARNING_RATE=0.01,0.05,0.2")
+    (diverges,) = submit(daemon, "sgd-too-fast", 2, 8, "--env", "LEARNING_RATE=1e6")
     for job in (*points, diverges):
         end(daemon, job)
     sweep = ",".join(map(str, points))
@@ -79,26 +82,20 @@ def past(daemon: RealDaemon) -> dict[str, int | str]:
 
 def future(daemon: RealDaemon) -> dict[str, int | str]:
     daemon.tfctl("drain", "3", "--reason", "its fan is loud; a new one comes on Monday")
-    (waits,) = submit(daemon, "resnet50-ablation", 4, "AUGMENTATION=none")
-    submit(daemon, "nightly-evaluation", 1, "--begin", "22:00")
-    submit(daemon, "batch-sweep", 4, "--sweep", "BATCH_SIZE=128,256", "--sweep", "WEIGHT_DECAY=1e-4,5e-4")
-    submit(daemon, "export-onnx", 0, "--after", str(waits))
-    submit(daemon, "resnet20-adamw", 1, "OPTIMIZER=adamw", "--hold")
+    (waits,) = submit(daemon, "resnet20-ablation", 4, 8, "--env", "AUGMENTATION=none")
+    submit(daemon, "nightly-evaluation", 1, 8, "--begin", "22:00")
+    submit(daemon, "batch-sweep", 4, 8, "--sweep", "BATCH_SIZE=128,256", "--sweep", "WEIGHT_DECAY=1e-4,5e-4")
+    submit(daemon, "export-onnx", 1, 8, "--after", str(waits))
+    submit(daemon, "resnet20-adamw", 1, 8, "--env", "OPTIMIZER=adamw", "--hold")
     return {"waits": waits}
 
 
-def submit(daemon: RealDaemon, name: str, gpu: int, *more: str) -> list[int]:
-    """`more`: K=V for the environment, or words of the command."""
-    words = [word for text in SMALL for word in ("--env", text)]
-    words += ["--cpu", str(max(1, gpu)), "--set", "project.description=ResNet-20 on handwritten digits"]
-    swept = False
-    for text in more:
-        words += ["--env", text] if "=" in text and not swept else [text]
-        swept = text == "--sweep"
-    made = daemon.tfctl(
-        "submit", ".", "--name", name, "--gpu", str(gpu), *words, "--json", cwd=daemon.folder / "digits"
-    )
-    said = json.loads(made.stdout)
+def submit(daemon: RealDaemon, name: str, gpu: int, epochs: int, *more: str) -> list[int]:
+    """The project on a core for each GPU; `more` are words of the command."""
+    (daemon.folder / "small.yaml").write_text(SMALL % epochs)
+    words = ("--name", name, "--gpu", str(gpu), "--cpu", str(max(1, gpu)), *more, "--json")
+    files = ("-f", "trainforge.yaml", "-f", "../small.yaml")
+    said = json.loads(daemon.tfctl("submit", ".", *files, *words, cwd=daemon.folder / "digits").stdout)
     return [job["id"] for job in (said if isinstance(said, list) else [said])]
 
 

@@ -65,6 +65,7 @@ def test_all_plots_are_read_at_the_same_place(tab: Page, dashboard: Dashboard) -
 def test_an_outlier_is_cut_off_and_told_of(tab: Page, dashboard: Dashboard) -> None:
     """The plot of `spike`, of which one value is a thousand times the others, is another without it; one that
     has no outlier stays as it is."""
+    show(tab, dashboard, "overview")
     tab.goto(f"{dashboard.address}/jobs/2#curves")
     drawn = {name: tab.locator(f"figure[data-title={name}] canvas") for name in ("spike", "steady")}
     for canvas in drawn.values():
