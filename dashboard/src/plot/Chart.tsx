@@ -141,7 +141,7 @@ function options(node: HTMLElement, latest: Latest, legend: { current: HTMLUList
     padding: [latest.current.marks?.size ? ABOVE : 8, x === "clock" ? 30 : 20, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false, sync: TOGETHER },
-    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: (plot, min, max) => bounds(min, max, latest.current, plot.data) } },
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: (_, min, max) => bounds(min, max, latest.current) } },
     axes: axes(x, unit, log),
     series: [{}, ...lines.map(strokeOf)],
     hooks: {
@@ -178,11 +178,11 @@ function few(values: number[]): boolean {
   return known < 3;
 }
 
-function bounds(min: number | null, max: number | null, props: ChartProps, data: uPlot.AlignedData): [number, number] {
+function bounds(min: number | null, max: number | null, props: ChartProps): [number, number] {
   const { log, least, most, cut } = props;
   if (min === null || max === null) return log ? [0.1, 1] : [least ?? 0, most ?? 1];
   if (log) return min === max ? [min / 2, max * 2] : [min, max];
-  if (cut) [min, max] = without(data, props.lines, props.window ?? reach(props.lines), min, max);
+  if (cut) [min, max] = without(props.lines, props.window ?? reach(props.lines), min, max);
   if (least !== undefined) min = Math.min(least, min);
   if (most !== undefined) max = Math.max(most, max);
   const size = Math.max(Math.abs(min), Math.abs(max));
@@ -191,31 +191,31 @@ function bounds(min: number | null, max: number | null, props: ChartProps, data:
   return [min === least ? min : min - room, max === most ? max : max + room];
 }
 
-const MOST_SORTED = 600;
+const MOST_SORTED = 200; // values of a line: this is done each time that a plot is drawn
 
 /**
  * Without the few values in sight that are further from the others than three times what those reach over. What is
  * faintly behind a smoothed line does not count, and is cut too.
  */
-function without([at, ...columns]: uPlot.AlignedData, lines: Line[], { from, to }: Window, min: number, max: number): [number, number] {
-  const some = (of: uPlot.AlignedData[number][]) => {
+function without(lines: Line[], { from, to }: Window, min: number, max: number): [number, number] {
+  const some = (of: Line[]) => {
     const seen: number[] = [];
-    for (const column of of) {
-      const every = Math.max(1, Math.ceil(column.length / MOST_SORTED));
-      for (let i = 0; i < column.length; i += every) {
-        const value = column[i];
-        if (value != null && at[i]! >= from && at[i]! <= to) seen.push(value);
+    for (const { x, values } of of) {
+      const every = Math.max(1, Math.ceil(values.length / MOST_SORTED));
+      for (let i = 0; i < values.length; i += every) {
+        const value = values[i]!;
+        if (!Number.isNaN(value) && x[i]! >= from && x[i]! <= to) seen.push(value);
       }
     }
     return seen.sort((a, b) => a - b);
   };
-  const known = some(columns.filter((_, i) => !lines[i]?.faint));
+  const known = some(lines.filter((line) => !line.faint));
   if (known.length < LEAST_TO_CUT) return [min, max];
   const low = known[Math.ceil(0.02 * (known.length - 1))]!;
   const high = known[Math.floor(0.98 * (known.length - 1))]!;
   const far = 3 * (high - low);
   if (far <= 0 || (min >= low - far && max <= high + far)) return [min, max];
-  const all = some(columns);
+  const all = some(lines);
   return [
     min < low - far ? all.find((value) => value >= low - far)! : min,
     max > high + far ? all.findLast((value) => value <= high + far)! : max,
