@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -201,15 +200,14 @@ def test_settings_that_are_written_later_are_found_when_asked_to_read_them_again
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_few_descriptors_are_enough_or_refused(start_daemon: Callable[..., RealDaemon]) -> None:
+def test_few_descriptors_are_enough_or_refused(
+    start_daemon: Callable[..., RealDaemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
     daemon = start_daemon()
     daemon.stop()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-    try:
-        daemon.start()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    few = ["sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", *daemon.argv()]
+    monkeypatch.setattr(daemon, "argv", lambda: few)
+    daemon.start()
     assert daemon.wait_for(daemon.command("true").id).exit_code == 0
     daemon.stop()
     words = f"{sys.executable} -m trainforged --simulate-gpus 1 --state-dir {daemon.state_dir}"
