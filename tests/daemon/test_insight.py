@@ -78,6 +78,9 @@ def test_jobs_are_compared_and_differ_in_what_differs(daemon: RealDaemon) -> Non
     series = {s["name"]: s for s in daemon.get(f"/v1/jobs/{first}/metrics")["series"]}
     assert series["loss"]["value"][7] == "NaN"
 
+    with daemon.client() as client:
+        without = client.insight.compare([first, second], metrics=False)
+    assert (len(without.settings), without.metrics) == (len(compared["settings"]), ())
     printed = daemon.tfctl("compare", str(first), str(second)).stdout
     assert "\nLR " in printed
     assert "0.25" in printed

@@ -46,7 +46,7 @@ class FakeInsight:
         self._find(job)
         return Checkpoints(checkpoints=())
 
-    async def compare(self, jobs: Sequence[int]) -> Comparison:
+    async def compare(self, jobs: Sequence[int], metrics: bool) -> Comparison:
         return Comparison(jobs=tuple(map(self._find, jobs)), settings=(), metrics=())
 
     async def gpus_history(self, since: float | None, until: float | None, points: int) -> GpusHistory:

@@ -63,9 +63,11 @@ class Insight:
         query = {"since": since, "points": points}
         return self._ask(f"/v1/jobs/{job}/history", query, JobHistory)
 
-    def compare(self, jobs: Sequence[int]) -> Comparison:
-        """The settings in which the jobs differ, and the last and best values of their series."""
-        return self._ask("/v1/compare", {"jobs": list(jobs)}, Comparison)
+    def compare(self, jobs: Sequence[int], *, metrics: bool = True) -> Comparison:
+        """The settings in which the jobs differ, and the last and best values of their series, where these
+        are wanted."""
+        query = {"jobs": list(jobs), "metrics": None if metrics else "false"}
+        return self._ask("/v1/compare", query, Comparison)
 
     def gpus_history(
         self, *, since: float | None = None, until: float | None = None, points: int = 600

@@ -34,6 +34,7 @@ export class Curves {
   ranks: number[] = [];
   private newest = 0;
   private attempt = 0;
+  private begun: Promise<void> | null = null;
   private first: Promise<void> | null = null;
   private busy: Promise<void> | null = null;
 
@@ -43,6 +44,12 @@ export class Curves {
     readonly names: readonly string[] = [],
     readonly points = POINTS,
   ) {}
+
+  /** The first load, for all who ask for it. */
+  begin(): Promise<void> {
+    this.begun ??= this.load();
+    return this.begun;
+  }
 
   /** All of it anew. A first load that is under way is not begun twice. */
   load(): Promise<void> {

@@ -23,7 +23,8 @@ const APART = 300; // ms between two drawings of all of them
 /** Several jobs over each other. Which ones is in the address: `/compare?jobs=12,14`. */
 export function Compare() {
   const ids = useMemo(() => chosen(search.value), [search.value]);
-  const { answer, problem, again } = useAsked<Comparison>(ids.length ? "/v1/compare" : null, { jobs: ids.join(",") }, 10);
+  const path = ids.length ? "/v1/compare" : null;
+  const { answer, problem, again } = useAsked<Comparison>(path, { jobs: ids.join(","), metrics: false }, 10);
   const held = useHeld(ids);
   return (
     <>
@@ -148,26 +149,30 @@ function Overlay({ ids, held, of }: { ids: number[]; held: Map<number, Curves>; 
       {compared.every(({ id }) => loaded[id]) && (
         <>
           <Settings of={of} />
-          <Values of={of} />
+          <Values ids={ids} />
         </>
       )}
     </>
   );
 }
 
-/** Curves of each job, asked for at once: their numbers are in the address, and nothing else has to be known. */
+/**
+ * Curves of each job, asked for at once: their numbers are in the address, and nothing else has to be known. To be
+ * called after what is needed sooner is asked for, since a browser has few questions under way at a time.
+ */
 function useHeld(ids: number[]): Map<number, Curves> {
   const known = useRef(new Map<number, Curves>());
-  return useMemo(() => {
+  const all = useMemo(() => {
     const points = shared(ids.length);
     const held = (id: number) => {
       const curves = known.current.get(id);
       return curves?.points === points ? curves : new Curves(id, 0, [], points);
     };
     known.current = new Map(ids.map((id) => [id, held(id)]));
-    for (const curves of known.current.values()) if (curves.curves.size === 0) curves.load().catch(() => undefined); // told by whoever grows them
     return known.current;
   }, [ids]);
+  useEffect(() => all.forEach((curves) => curves.begin().catch(() => undefined)), [all]); // told by whoever grows them
+  return all;
 }
 
 /** What comes from several at about the same time is drawn once. */
@@ -256,8 +261,11 @@ function Settings({ of }: { of: Comparison }) {
   );
 }
 
-function Values({ of }: { of: Comparison }) {
-  if (of.metrics.length === 0) return null;
+/** Asked for by themselves, after the curves: nothing else has to wait for them. */
+function Values({ ids }: { ids: number[] }) {
+  const { answer: of, problem, again } = useAsked<Comparison>("/v1/compare", { jobs: ids.join(",") }, 10);
+  if (problem && !of) return <Problem text={problem} retry={again} />;
+  if (!of || of.metrics.length === 0) return null;
   return (
     <Section id="values" title="Last and best">
       <Wide label="Last and best values" jobs={of.jobs} rows={of.metrics.map((row) => [row.name, (id: string) => <LastBest name={row.name} of={row.values[id]} unit={unitOfRow(row)} />])} />

@@ -168,18 +168,18 @@ class DaemonInsight:
             return Differences(with_=None, rows=())
         return Differences(with_=with_, rows=settings.differences(here, await self._described(with_)))
 
-    async def compare(self, jobs: Sequence[int]) -> Comparison:
+    async def compare(self, jobs: Sequence[int], metrics: bool) -> Comparison:
         views = [await self._whole(job) for job in jobs]
         rows = {job: settings.flat((await self._submission(job)).spec) for job in jobs}
-        metrics: dict[str, ComparedMetric] = {}
-        for job in jobs:
+        found_metrics: dict[str, ComparedMetric] = {}
+        for job in jobs if metrics else ():
             for series in await looked_up(self._metrics.query, job, points=1):
                 found = best.last_and_best(series)
                 if found is not None:
-                    row = metrics.setdefault(series.name, ComparedMetric(name=series.name, values={}))
+                    row = found_metrics.setdefault(series.name, ComparedMetric(name=series.name, values={}))
                     row.values[str(job)] = found
         return Comparison(
-            jobs=tuple(views), settings=settings.compared(rows), metrics=tuple(metrics.values())
+            jobs=tuple(views), settings=settings.compared(rows), metrics=tuple(found_metrics.values())
         )
 
     # ---- what they need

@@ -50,6 +50,7 @@ class JobHistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class CompareQuery(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[Id, ...]
+    metrics: bool = True  # reading them takes most of the time
 
 
 @routes.add("GET", "/v1/jobs/{id}/incident", "Why a job is where it is: cause, evidence, what was tried")
@@ -94,4 +95,4 @@ async def compare(call: Call[CompareQuery, None]) -> Comparison:
     if not 1 <= len(jobs) <= MOST_COMPARED:
         message = f"jobs: expected 1 to {MOST_COMPARED} numbers of jobs, found {len(jobs)}"
         raise ApiProblem(ErrorCode.INVALID_REQUEST, message)
-    return await call.service.insight.compare(jobs)
+    return await call.service.insight.compare(jobs, call.query.metrics)

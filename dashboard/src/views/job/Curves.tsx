@@ -132,6 +132,7 @@ export function useGrowing(held: Curves, job: JobView | null, every: number) {
   const [count, setCount] = useState(0);
   const progress = useRef(job?.progress);
   const fresh = useRef(false);
+  const begun = useRef<Curves | null>(null);
   if (progress.current !== job?.progress) {
     progress.current = job?.progress;
     fresh.current = true;
@@ -152,7 +153,8 @@ export function useGrowing(held: Curves, job: JobView | null, every: number) {
         if (!gone) setProblem(sentence(trouble));
       }
     };
-    void bring(held.load());
+    void bring(begun.current === held ? held.load() : held.begin());
+    begun.current = held;
     const timer = setInterval(() => {
       if (!fresh.current || document.hidden) return;
       fresh.current = false;
