@@ -94,6 +94,7 @@ async function loadHistory(generation: number): Promise<void> {
     for (const gpu of past.gpus) store.ring(gpu.uuid).load(gpu, past.step, now);
     store.gpuProblem.value = list.problem;
     store.putGpus(list.gpus, now);
+    store.recalled.value += 1;
   } catch {
     recent = 0; // The stream is lost with it, and its return brings us here again.
   }

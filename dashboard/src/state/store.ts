@@ -30,6 +30,8 @@ export const loaded = signal(false);
 const jobs = new Map<number, Signal<JobView>>();
 const gpus = new Map<string, Signal<GpuView>>();
 export const rings = new Map<string, GpuRing>();
+/** Counts how often their past was loaded. */
+export const recalled = signal(0);
 
 export function jobSignal(id: number): Signal<JobView> | undefined {
   return jobs.get(id);

@@ -3,7 +3,7 @@ import type { GpuView } from "../../api/types";
 import { percent, share } from "../../format";
 import { Bar, useNow } from "../../parts/small";
 import { Sparkline } from "../../parts/Sparkline";
-import { generation, gpuSignal, jobSignal, ring, running } from "../../state/store";
+import { gpuSignal, jobSignal, recalled, ring, running } from "../../state/store";
 
 const WORDS: Record<string, string> = {
   free: "free", leased: "in use", releasing: "being cleared", foreign: "used by others",
@@ -54,7 +54,7 @@ export function GpuCard({ uuid }: { uuid: string }) {
 
 function History({ gpu }: { gpu: GpuView }) {
   const now = Math.floor(useNow(2));
-  const epoch = generation.value;
+  const loads = recalled.value; // of what is drawn here
   const lines = useMemo(() => {
     const known = ring(gpu.uuid);
     const memory = known.values("memory", now).map((value) => (100 * value) / gpu.memory_total);
@@ -62,7 +62,7 @@ function History({ gpu }: { gpu: GpuView }) {
       { values: memory, colour: "memory" },
       { values: known.values("utilisation", now), colour: "use", fill: true },
     ];
-  }, [gpu.uuid, now, epoch]);
+  }, [gpu.uuid, now, loads]);
   const use = lines[1]!.values;
   return <Sparkline lines={lines} most={100} label={`use and memory over the last ten minutes; mean use ${mean(use)}`} />;
 }
