@@ -191,9 +191,14 @@ def test_an_attempt_that_is_over_before_anybody_looks_is_counted(book: Book) -> 
     assert (job.gpu_seconds, job.unmeasured_seconds, job.mean_utilization) == (6.0, 6.0, None)
 
 
-async def test_an_attempt_that_starts_and_ends_at_once_is_counted(book: Book, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "heard", [["attempt_started"], ["attempt_started", "attempt_ended"], ["attempt_ended"]]
+)
+async def test_an_attempt_that_starts_and_ends_at_once_is_counted(
+    book: Book, tmp_path: Path, heard: list[str]
+) -> None:
     """Given a start and an end that the engine took in one batch, so that the lease is gone when the start
-    is told, then the attempt is found in storage."""
+    is told, or an end alone, then the attempt is found in storage, and counted once."""
     store = JobStore(tmp_path / "trainforge.db").open()
     over = msgspec.structs.replace(held(lease(8)).job, state=JobState.SUCCEEDED)
     attempt = m.Attempt(
@@ -202,9 +207,10 @@ async def test_an_attempt_that_starts_and_ends_at_once_is_counted(book: Book, tm
     add(store, over)
     store.commit([m.AttemptChanged(attempt=attempt)], {})
     watch = watch_of(book, State(), store)
-    watch.hear([started_event(8, 2)])
-    (job,) = (await watch.report(0.0)).jobs
-    assert (job.job, job.gpu_seconds, job.running) == (8, 6.0, False)
+    for event in heard:
+        watch.hear([started_event(8, 2, event)])
+        (job,) = (await watch.report(0.0)).jobs
+        assert (job.job, job.gpu_seconds, job.running) == (8, 6.0, False)
 
 
 def watch_of(book: Book, state: State, store: JobStore) -> AccountWatch:
@@ -220,9 +226,9 @@ def watch_of(book: Book, state: State, store: JobStore) -> AccountWatch:
     )
 
 
-def started_event(job: int, attempt: int = 1) -> EventView:
+def started_event(job: int, attempt: int = 1, type: str = "attempt_started") -> EventView:
     data = {"attempt": attempt}
-    return EventView(id=1, time=moment(T0), type="attempt_started", job=job, message="", data=data)
+    return EventView(id=1, time=moment(T0), type=type, job=job, message="", data=data)
 
 
 async def test_what_starts_while_accounts_are_read_is_not_lost(book: Book, tmp_path: Path) -> None:

@@ -255,9 +255,9 @@ def read_pipe():  # what torch's ProcessGroupNCCL does on a thread of its own
     os.mkfifo(path + ".new")
     pipe = os.open(path + ".new", os.O_RDWR)
     os.rename(path + ".new", path)  # once it is there, it is read
-    os.read(pipe, 1)
-    with open(os.environ["TORCH_FR_DUMP_TEMP_FILE"] + os.environ["RANK"], "w") as file:
-        file.write("collectives of rank " + os.environ["RANK"])
+    while os.read(pipe, 2):
+        with open(os.environ["TORCH_FR_DUMP_TEMP_FILE"] + os.environ["RANK"], "w") as file:
+            file.write("collectives of rank " + os.environ["RANK"])
 threading.Thread(target=read_pipe, daemon=True).start()
 trainforge.report(step=1)
 while True:

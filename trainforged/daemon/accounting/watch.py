@@ -55,7 +55,7 @@ class AccountWatch:
         self._clock = clock
         self._ledger = Ledger([], [], float(settings().after), settings().below)
         self._pointed_out: set[tuple[int, int]] = set()
-        self._missed: list[tuple[int, int]] = []  # attempts that were over when their start was heard of
+        self._missed: list[tuple[int, int]] = []  # attempts that were over before they were heard of
         self._written = 0.0
         self._tidied = 0.0
         self._using = asyncio.Lock()
@@ -85,6 +85,10 @@ class AccountWatch:
                 self._ledger.checkpoint(event.job, event.time.timestamp())
             if event.type == "attempt_started":
                 self._open(event.job, event.data["attempt"])
+            elif event.type == "attempt_ended":
+                key = event.job, event.data["attempt"]
+                if key not in self._ledger.accounts and key not in self._missed:
+                    self._missed.append(key)
 
     def _open(self, job: int, attempt: int) -> None:
         lease, known = self._engine.state.leases.get(job), self._engine.state.jobs.get(job)
@@ -146,7 +150,8 @@ class AccountWatch:
             await self._write()
 
     async def _open_missed(self) -> None:
-        """Accounts of attempts that started and ended within one batch of the engine: a look closes them."""
+        """Accounts of attempts that started and ended within one batch of the engine, or of which only the
+        end was seen: a look closes them."""
         missed, self._missed = self._missed, []
         if not missed:
             return
@@ -163,6 +168,8 @@ class AccountWatch:
         mine = next((attempt for attempt in self._attempts(key[0]) if attempt.number == key[1]), None)
         if job is None or mine is None:  # removed in between
             return None
+        if any((known.job, known.attempt) == key for known in self._store.accounts(mine.granted_at)):
+            return None  # it was closed before its end was heard of
         lease = m.Lease(
             job=job.id,
             attempt=mine.number,
