@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.shell.fake_service import FakeService
+from trainforge.api import SubmitRequest
 from trainforged.web.app import make_app
 from trainforged.web.limits import Limits
 from trainforged.web.live import Live
@@ -69,3 +70,12 @@ class Daemon:
         server = self.serving._runner.server
         assert server is not None
         return [connection for connection in server.connections if connection.transport is not None]
+
+
+def lively(path: Path) -> Daemon:
+    """One whose streams have something to tell many times a second."""
+    return Daemon(path, heartbeat=0.05, news=0.02)
+
+
+def request(name: str) -> SubmitRequest:
+    return SubmitRequest(spec={"project": {"name": name}}, request_id=name, workdir="/w")

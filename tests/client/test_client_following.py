@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.daemon import Daemon
+from tests.client.daemon import Daemon, lively, request
 from tests.support import wait_for
-from trainforge.api import EventView, JobView, SubmitRequest
+from trainforge.api import EventView, JobView
 from trainforge.client.client import Client, NoDaemon
 from trainforge.client.transport import Stream
 from trainforge.states import JobState
@@ -18,12 +18,8 @@ from trainforge.states import JobState
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path / "d.sock", heartbeat=0.05, news=0.02) as daemon:
+    with lively(tmp_path / "d.sock") as daemon:
         yield daemon
-
-
-def request(name: str) -> SubmitRequest:
-    return SubmitRequest(spec={"project": {"name": name}}, request_id=name, workdir="/w")
 
 
 def test_events_go_on_over_restarts_without_gap_or_double(daemon: Daemon) -> None:

@@ -13,22 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.daemon import Daemon
+from tests.client.daemon import Daemon, lively, request
 from tests.support import wait_for
 from tfctl.failures import described
-from trainforge.api import SubmitRequest
 from trainforge.client.client import ApiError, Client, NoDaemon
 from trainforge.states import JobState
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path / "d.sock", heartbeat=0.05, news=0.02) as daemon:
+    with lively(tmp_path / "d.sock") as daemon:
         yield daemon
-
-
-def request(name: str) -> SubmitRequest:
-    return SubmitRequest(spec={"project": {"name": name}}, request_id=name, workdir="/w")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import pytest
 from tests.daemon.hooks import Hooks
 from tests.daemon.machines import Machine
 from tests.daemon.real import RealDaemon, wait_until
+from tests.daemon.silent_disk import SilentDisk
 
 
 @pytest.fixture
@@ -35,8 +36,26 @@ def daemon(start_daemon: Callable[..., RealDaemon]) -> RealDaemon:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    folder = Path(tempfile.mkdtemp(prefix="tf-"))
+def folder() -> Iterator[Path]:
+    """For a daemon of the test's own; short, since a socket's path has 107 bytes."""
+    made = Path(tempfile.mkdtemp(prefix="tf-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def disk(daemon: RealDaemon) -> Iterator[SilentDisk]:
+    """One that `daemon` may use, and that falls silent when it is told to."""
+    disk = SilentDisk(daemon.folder / "served")
+    try:
+        yield disk
+    finally:
+        disk.close()
+        daemon.close()
+
+
+@pytest.fixture
+def machine(folder: Path) -> Iterator[Machine]:
     made = Machine(folder)
     try:
         made.daemon.start()
@@ -44,7 +63,6 @@ def machine() -> Iterator[Machine]:
         yield made
     finally:
         made.daemon.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

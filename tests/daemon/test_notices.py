@@ -160,7 +160,8 @@ async def test_what_fails_of_itself_keeps_nothing_else_from_being_sent(scene: Sc
         await until(lambda: brought == ["webhook"] * 2 and not left(scene))
 
 
-async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:
+def slack_hangs(scene: Scene) -> list[str]:
+    """By which ways letters arrive; those to Slack never do."""
     brought: list[str] = []
 
     async def deliver(letter: Letter) -> None:
@@ -169,6 +170,11 @@ async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:
         brought.append(letter.way)
 
     scene.deliver = deliver
+    return brought
+
+
+async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:
+    brought = slack_hangs(scene)
     scene.settings = Notifications(webhook="https://one", slack="https://two")
     async with scene.running():
         for _ in range(3):
@@ -179,14 +185,7 @@ async def test_one_that_hangs_keeps_nobody_else_waiting(scene: Scene) -> None:
 
 async def test_a_server_that_never_answers_leaves_room_for_the_others(scene: Scene) -> None:
     """Neither its letters that wait nor those on their way take what others need."""
-    brought: list[str] = []
-
-    async def deliver(letter: Letter) -> None:
-        if letter.way == "slack":
-            await asyncio.Event().wait()
-        brought.append(letter.way)
-
-    scene.deliver = deliver
+    brought = slack_hangs(scene)
     scene.settings = Notifications(slack=("https://two/a", "https://two/b"))
     more = MOST_FOR_ONE + 10
     async with scene.running():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.daemon.real import RealDaemon, request, wait_until
 from tests.daemon.silent_disk import SilentDisk
 from trainforge.states import JobState
@@ -15,16 +11,6 @@ import trainforge
 for step in range(3):
     trainforge.report(step=step, loss=1.0)
 """
-
-
-@pytest.fixture
-def disk(daemon: RealDaemon) -> Iterator[SilentDisk]:
-    disk = SilentDisk(daemon.folder / "served")
-    try:
-        yield disk
-    finally:
-        disk.close()
-        daemon.close()
 
 
 def test_nobody_waits_for_a_disk_that_does_not_answer(daemon: RealDaemon, disk: SilentDisk) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,23 +19,6 @@ from trainforge.states import JobState
 from trainforged.daemon import stopping
 
 FORCED = "the stop did not come to an end"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="tf-"))  # short: a socket's path has 107 bytes
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def disk(daemon: RealDaemon) -> Iterator[SilentDisk]:
-    disk = SilentDisk(daemon.folder / "served")
-    try:
-        yield disk
-    finally:
-        disk.close()
-        daemon.close()
 
 
 def variant(folder: Path, **env: str) -> RealDaemon:

@@ -72,3 +72,7 @@ class ApiProblem(Exception):
 
 def no_such_job(job: int | str) -> ApiProblem:
     return ApiProblem(ErrorCode.NO_SUCH_JOB, f"no such job: {job}")
+
+
+def no_such_attempt(job: int, attempt: int, newest: int) -> ApiProblem:
+    return ApiProblem(ErrorCode.NOT_FOUND, f"job {job} has no attempt {attempt}; its newest is {newest}")

@@ -157,7 +157,7 @@ class AccountWatch:
             return
         try:
             for one in await asyncio.to_thread(lambda: [*map(self._as_stored, missed)]):
-                if one is not None and one.lease.gpus:
+                if one is not None:
                     self._ledger.open(one)
         except StorageError as error:
             log.error("the accounts of %d attempts are not opened yet: %s", len(missed), error)
@@ -166,7 +166,7 @@ class AccountWatch:
     def _as_stored(self, key: tuple[int, int]) -> Held | None:
         job = self._stored(key[0])
         mine = next((attempt for attempt in self._attempts(key[0]) if attempt.number == key[1]), None)
-        if job is None or mine is None:  # removed in between
+        if job is None or mine is None or not mine.gpus:  # removed in between, or it held none
             return None
         if any((known.job, known.attempt) == key for known in self._store.accounts(mine.granted_at)):
             return None  # it was closed before its end was heard of

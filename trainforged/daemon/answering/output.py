@@ -11,7 +11,7 @@ from trainforge.api import ErrorCode
 from trainforged.core import messages as m
 from trainforged.core.state import State
 from trainforged.storage.logs import follow
-from trainforged.web.errors import ApiProblem
+from trainforged.web.errors import ApiProblem, no_such_attempt
 from trainforged.web.service import LogFilter
 
 WAIT = 0.1  # seconds between two looks for the next attempt
@@ -30,9 +30,7 @@ class Output:
         first = 1 if which.attempt == "all" else job.attempt if which.attempt == "latest" else which.attempt
         single = isinstance(which.attempt, int)
         if single and not 1 <= first <= job.attempt:
-            raise ApiProblem(
-                ErrorCode.NOT_FOUND, f"job {job.id} has no attempt {first}; its newest is {job.attempt}"
-            )
+            raise no_such_attempt(job.id, first, job.attempt)
         self._check_rank(job, first, which.rank)
         last = first if single else job.attempt
         return self._chunks(job.id, name, first, last, which, onward=which.follow and not single)

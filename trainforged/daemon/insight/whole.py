@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from trainforge.api import ErrorCode, FileEntry, JobView
+from trainforge.api import FileEntry, JobView
 from trainforge.api.page import (
     Checkpoints,
     ComparedMetric,
@@ -34,7 +34,7 @@ from trainforged.execution.files.store import Files
 from trainforged.storage.jobs.store import JobStore, Submission
 from trainforged.storage.metrics.history import DAY, KEPT
 from trainforged.storage.metrics.store import MetricStore
-from trainforged.web.errors import ApiProblem, no_such_job
+from trainforged.web.errors import no_such_attempt, no_such_job
 from trainforged.web.insight import LineFilter
 
 NEWEST_EVENTS = 200
@@ -223,8 +223,7 @@ class DaemonInsight:
         if which.attempt == "latest":
             return (job.attempt,) if job.attempt else ()
         if not 1 <= which.attempt <= job.attempt:
-            message = f"job {job.id} has no attempt {which.attempt}; its newest is {job.attempt}"
-            raise ApiProblem(ErrorCode.NOT_FOUND, message)
+            raise no_such_attempt(job.id, which.attempt, job.attempt)
         return (which.attempt,)
 
     def _attempt_dir(self, job: int, attempt: int) -> Path:

@@ -39,7 +39,7 @@ function Row({ id }: { id: number }) {
         <a href={`/jobs/${id}`}>{job.name}</a>{" "}
         <small>
           {id} · {job.user}
-        </small>
+        </small>{" "}
         <Varied of={job} />
         {job.waste && <p class="waste">{job.waste.sentence}</p>}
       </th>
