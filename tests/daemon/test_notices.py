@@ -191,7 +191,7 @@ async def test_a_server_that_never_answers_leaves_room_for_the_others(scene: Sce
     async with scene.running():
         for _ in range(more):
             scene.happen("gpu_set_aside")
-        await until(lambda: int((scene.outbox._folder / "place").read_text()) == scene.store.last_event)
+        await until(lambda: scene.watch.told == scene.store.last_event)
         assert scene.watch.waiting == MOST_FOR_ONE
         scene.settings = Notifications(webhook="https://one")
         scene.happen("gpu_set_aside")
@@ -208,7 +208,7 @@ async def test_the_outbox_does_not_grow_without_end(scene: Scene) -> None:
         (scene.outbox._folder / f"{each.id}.json").write_bytes(msgspec.json.encode(each))
     async with scene.running():
         scene.happen("gpu_set_aside")
-        await until(lambda: int((scene.outbox._folder / "place").read_text()) == scene.store.last_event)
+        await until(lambda: scene.watch.told == scene.store.last_event)
         assert scene.watch.waiting == MOST_LETTERS
 
 

@@ -79,6 +79,11 @@ class NoticeWatch:
         """Letters that have not arrived."""
         return len(self._waiting)
 
+    @property
+    def told(self) -> int:
+        """The last event of which there are letters, where any are due."""
+        return self._place
+
     def hear(self, events: Sequence[EventView]) -> None:
         """These have happened, and are on the disk."""
         if any(event.type in KINDS for event in events):
