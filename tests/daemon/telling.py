@@ -25,10 +25,11 @@ def event(
     return EventView(id=id, time=NOW, type=type, job=job, message=message)
 
 
-def tried(number: int, reason: str, message: str) -> Tried:
+def tried(number: int, reason: str, message: str, followed: str) -> Tried:
     return Tried(
-        attempt=number, started_at=NOW, ended_at=NOW, reason=reason, message=message, resumed_from=None
-    )
+        attempt=number, started_at=NOW, ended_at=NOW, reason=reason, message=message, resumed_from=None,
+        followed=followed,
+    )  # fmt: skip
 
 
 def incident(**fields: Any) -> Incident:
@@ -38,8 +39,8 @@ def incident(**fields: Any) -> Incident:
         "traceback": "Traceback (most recent call last):\n  File …\nValueError: no", "last_metrics": {},
         "last_progress": Progress(step=40, steps=100, metrics={"loss": 1.23456}), "stacks": (),
         "tried": (
-            tried(1, "hang", "stood still"),
-            tried(2, "user_error", "no"),
+            tried(1, "hang", "stood still", "started again, retry 1 of 3"),
+            tried(2, "user_error", "no", "not started again: hopeless"),
         ),
         "advice": ("mend it, then: tfctl retry 3",), "events": (),
     } | fields  # fmt: skip

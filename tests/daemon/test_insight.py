@@ -44,7 +44,9 @@ def test_an_incident_says_what_is_known_of_a_failure(daemon: RealDaemon) -> None
     assert any("the data is broken" in line for line in found["evidence"])
     assert found["traceback"].splitlines()[-1] == "ValueError: the data is broken"
     assert found["last_metrics"] == {"loss": 0.5, "accuracy": 0.95}
-    assert [tried["reason"] for tried in found["tried"]] == ["user_error"]
+    assert [(tried["reason"], tried["followed"]) for tried in found["tried"]] == [
+        ("user_error", "not started again: recovery.max_retries is 0")
+    ]
     assert f"tfctl retry {job}" in found["advice"][0]
     assert found["events"][0]["type"] == "job_submitted"
     assert found["events"][-1]["job"] == job

@@ -32,12 +32,18 @@ def test_a_failure_is_told_with_all_that_is_known_of_it() -> None:
             "rank 1 raised ValueError: no",
             "Traceback (most recent call last):\n  File …\nValueError: no",
             "last reported: step 40/100, loss 1.235",
-            "attempt 1: hang, stood still\nattempt 2: user_error, no",
+            "attempt 1: hang, stood still; started again, retry 1 of 3\n"
+            "attempt 2: user_error, no; not started again: hopeless",
             "mend it, then: tfctl retry 3",
             "on box; tfctl why 3",
         ]
     )
     assert (told.job, told.state, told.reason, told.user) == (3, "failed", "user_error", "alice")
+
+
+def test_of_a_lone_attempt_it_is_told_what_was_done() -> None:
+    lone = incident(tried=incident().tried[1:])
+    assert "\n\nnot started again: hopeless\n\n" in notice(event(), failed(), lone, "box").text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from tests.daemon.real import wait_until
 from tests.page.conftest import PHONE, WIDE, Dashboard, complaints
 from tests.page.scene import DRAWN, VIEWS, box_of, show
 
+SIGN_OUT = """() => fetch("/v1/sign-out", {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: "{}",
+}).then(answer => answer.status)"""
 LOOKS = 10  # at a view that is not yet as it should be
 
 
@@ -85,6 +88,25 @@ def test_the_overview_says_who_has_what_and_why_the_rest_waits(tab: Page, dashbo
     expect(row).to_contain_text("epoch 2 / 2")
     waiting = tab.get_by_role("listitem").filter(has_text="waits for 2 GPUs")
     expect(waiting).to_contain_text("job 4 holds GPU")
+
+
+def test_only_what_is_used_counts_as_in_use(tab: Page, dashboard: Dashboard) -> None:
+    """Given a job on one of two GPUs, when the other is drained, then it is kept back and not in use."""
+    show(tab, dashboard, "overview")
+    head = tab.locator(".headline")
+    expect(head).to_contain_text("1 / 2 GPUs in use")
+    (idle,) = (str(gpu["index"]) for gpu in dashboard.daemon.get("/v1/gpus")["gpus"] if gpu["job"] is None)
+    dashboard.daemon.tfctl("drain", idle)
+    expect(head).to_contain_text("1 GPU kept back")
+    expect(head).to_contain_text("1 / 2 GPUs in use")
+    dashboard.daemon.tfctl("undrain", idle)
+    expect(head).not_to_contain_text("kept back")
+
+
+def test_why_tells_what_was_done_about_each_end(tab: Page, dashboard: Dashboard) -> None:
+    show(tab, dashboard, "incident")
+    done = "not started again: a command is not run twice unless recovery.max_retries allows it"
+    expect(tab.locator("table.tried .followed")).to_have_text(done)
 
 
 def test_curves_zoom_move_and_change_their_axis(tab: Page, dashboard: Dashboard) -> None:
@@ -236,4 +258,21 @@ def test_signing_out_ends_the_session(dashboard: Dashboard, tmp_path: Path) -> N
     expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
     page.reload()
     expect(page.get_by_role("heading", name="Not signed in")).to_be_visible()
+    page.context.close()
+
+
+@pytest.mark.parametrize("view", ["overview", "curves", "gpus"])
+def test_a_page_that_is_signed_out_asks_nothing_more(view: str, dashboard: Dashboard) -> None:
+    """Given a view whose session ends in another tab, then it says how to sign in, and is silent."""
+    page = dashboard.tab()
+    page.clock.install()
+    show(page, dashboard, view)
+    assert page.evaluate(SIGN_OUT) == 204
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    expect(page.get_by_text("tfctl dashboard")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.run_for(120_000)
+    page.evaluate(DRAWN)
+    assert asked == []
     page.context.close()

@@ -117,6 +117,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     message: str | None
     resumed_from: str | None
+    followed: str | None = None  # what was done about its end, or why nothing was
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):

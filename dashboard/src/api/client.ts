@@ -13,7 +13,7 @@ export class Refused extends Error {
   }
 }
 
-/** True once the daemon said that nobody is signed in here. Only a new sign-in ends that. */
+/** True once the daemon said that nobody is signed in here. Only a new sign-in ends that: until then nothing is asked. */
 export const signedOut = signal(false);
 
 export type Query = Record<string, string | number | boolean | null | undefined>;
@@ -45,6 +45,7 @@ export async function send<T>(method: "POST" | "PATCH" | "DELETE", path: string,
 
 /** The answer once its head is there. Raises Refused; a TypeError is a daemon that is away. */
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  if (signedOut.peek()) throw new Refused(401, "not_signed_in", "You are signed out: tfctl dashboard opens the page.");
   const answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
   if (answer.ok) return answer;
   const refused = await refusal(answer);

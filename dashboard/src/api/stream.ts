@@ -52,7 +52,7 @@ export class Stream {
 
   close(): void {
     this.closed = true;
-    this.abort.abort();
+    this.hurry();
   }
 
   /** A browser has six connections to a daemon for all its tabs: one that nobody sees does not keep any. */

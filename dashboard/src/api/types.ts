@@ -570,6 +570,7 @@ export interface Tried {
   reason: string | null;
   message: string | null;
   resumed_from: string | null;
+  followed: string | null;
 }
 
 export interface UpdateRequest {

@@ -30,7 +30,10 @@ export async function start(): Promise<void> {
         store.status.value = status;
         store.generation.value = 1; // what is asked from here on, the stream goes on from
       });
-      new Stream({ message, opened, lost, slept }, status.last_event);
+      const stream = new Stream({ message, opened, lost, slept }, status.last_event);
+      effect(() => {
+        if (signedOut.value) stream.close();
+      });
       break;
     } catch {
       if (signedOut.value) return;

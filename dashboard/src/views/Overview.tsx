@@ -1,4 +1,5 @@
-import { status, loaded, running, waiting, ended, gpuIds, gpuProblem, jobSignal } from "../state/store";
+import { status, loaded, running, waiting, ended, gpuIds, gpuProblem, gpuSignal, jobSignal } from "../state/store";
+import { computed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import type { GpusTimeline } from "../api/types";
 import { known, Timeline } from "../parts/Timeline";
@@ -31,15 +32,21 @@ export function Overview() {
   );
 }
 
+const standing = (...states: string[]) =>
+  computed(() => gpuIds.value.filter((uuid) => states.includes(gpuSignal(uuid)!.value.state)).length);
+const inUse = standing("leased", "releasing", "foreign");
+/** By nobody used, and not on offer either. */
+const keptBack = standing("drained", "set_aside", "excluded");
+
 function Headline() {
   const now = status.value;
-  if (!now) return <div class="headline loading" aria-hidden="true" />;
-  const busy = now.gpus_total - now.gpus_free;
+  if (!now || (now.gpus_total > 0 && gpuIds.value.length === 0)) return <div class="headline loading" aria-hidden="true" />;
   const { jobs } = now;
   const active = jobs.running + jobs.starting + jobs.stopping;
   return (
     <div class="headline">
-      <Figure value={`${busy} / ${now.gpus_total}`} of="GPUs in use" />
+      <Figure value={`${inUse.value} / ${now.gpus_total}`} of="GPUs in use" />
+      {keptBack.value > 0 && <Figure value={count(keptBack.value)} of={keptBack.value === 1 ? "GPU kept back" : "GPUs kept back"} />}
       <Figure value={count(active)} of={active === 1 ? "job runs" : "jobs run"} />
       <Figure value={count(jobs.queued + jobs.backoff)} of={jobs.queued + jobs.backoff === 1 ? "job waits" : "jobs wait"} />
       {jobs.held > 0 && <Figure value={count(jobs.held)} of="held" />}

@@ -65,6 +65,7 @@ def _tried(attempt: AttemptView) -> Tried:
         reason=attempt.reason,
         message=attempt.message,
         resumed_from=attempt.resumed_from,
+        followed=attempt.followed,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from trainforge.api import EventView, JobView, Progress
-from trainforge.api.page import Incident
+from trainforge.api.page import Incident, Tried
 from trainforge.spec import NoticeKind, Notify
 
 LONGEST_SUBJECT = 160
@@ -156,12 +156,16 @@ def _details(job: JobView, incident: Incident) -> Iterator[str]:
     if where:
         yield f"last reported: {where}"
     if len(incident.tried) > 1:
-        lines = [
-            f"attempt {t.attempt}: {t.reason or 'runs'}" + (f", {t.message}" if t.message else "")
-            for t in incident.tried[-MOST_TRIED:]
-        ]
-        yield "\n".join(map(_line, lines))
+        yield "\n".join(_line(_attempt(tried)) for tried in incident.tried[-MOST_TRIED:])
+    elif incident.tried and incident.tried[0].followed:
+        yield _line(incident.tried[0].followed)
     yield from incident.advice
+
+
+def _attempt(tried: Tried) -> str:
+    message = f", {tried.message}" if tried.message else ""
+    followed = f"; {tried.followed}" if tried.followed else ""
+    return f"attempt {tried.attempt}: {tried.reason or 'runs'}{message}{followed}"
 
 
 def _position(progress: Progress | None) -> str:

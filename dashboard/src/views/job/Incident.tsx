@@ -133,7 +133,7 @@ function Tried({ of }: { of: Incident }) {
               <th scope="col">Attempt</th>
               <th scope="col">Started</th>
               <th scope="col">Ran for</th>
-              <th scope="col">How it ended</th>
+              <th scope="col">How it ended, and what was done</th>
               <th scope="col">Went on from</th>
             </tr>
           </thead>
@@ -146,6 +146,7 @@ function Tried({ of }: { of: Incident }) {
                 <td class="how">
                   {one.reason ? causeTitle(one.reason) : "–"}
                   {one.message && !of.sentence.includes(one.message) && <>: <Worded text={one.message} /></>}
+                  {one.followed && <p class="followed"><Worded text={one.followed} /></p>}
                 </td>
                 <td data-label="from">{one.resumed_from?.split("/").at(-1) ?? "the beginning"}</td>
               </tr>
