@@ -41,7 +41,42 @@ def test_a_job_takes_all_its_gpus_at_once_or_waits() -> None:
     assert world.gpus(one) == ("GPU-0", "GPU-1", "GPU-2")
     assert world.where(two) is JobState.QUEUED
     assert word(world, two) == WaitReason.WAITING_FOR_GPUS
-    assert say(world, two) == "waits for 2 GPUs: 1 free; job 1 holds GPU 0, 1, 2 (about 40 min left)"
+    holds = "job 1 holds GPU 0, 1, 2 (about 40 min left)"
+    assert say(world, two) == f"waits for 2 GPUs: 1 free; {holds}; it starts next, in about 40 min"
+
+
+def test_when_the_next_in_line_starts_is_told_where_it_can_be() -> None:
+    """Given three jobs with a GPU each, of which one does not say how long it needs."""
+    world = World(gpus=3)
+    for _ in range(3):
+        world.submit(gpu=1, cpu=1)
+    two = world.submit(gpu=2, cpu=1)
+    later = world.submit(gpu=1, cpu=1)
+    needs = {1: 2400.0, 2: 60.0, 3: None}
+
+    def told(job: int) -> str:
+        return why(world.state, world.state.jobs[job], world.now, needs.get).rpartition("; ")[2]
+
+    assert told(two) == "it starts next, in about 40 min", "when both have ended"
+    assert told(later) == "job 3 holds GPU 2", "it may pass, or be passed"
+    needs[1] = None
+    assert told(two) == "job 3 holds GPU 2"
+    first = world.submit(gpu=1, cpu=1, priority=1)
+    assert told(first) == "it starts next, in about 1 min"
+    assert told(two) == "job 3 holds GPU 2"
+
+
+def test_what_is_kept_for_a_job_makes_it_the_next() -> None:
+    world = World(gpus=2)
+    world.submit()
+    big = world.submit(gpu=2)
+    passes = world.submit()
+    hurried = world.submit(priority=5)
+    assert world.where(passes) is JobState.STARTING
+    assert say(world, hurried).endswith("; it starts next, in about 40 min")
+    world.pass_time(world.state.patience)
+    assert say(world, big).endswith("; it starts next, in about 40 min")
+    assert say(world, hurried).endswith("(about 40 min left)")
 
 
 def test_a_range_takes_what_is_free_at_each_start() -> None:
@@ -61,7 +96,8 @@ def test_cores_and_memory_are_counted() -> None:
     thirsty = world.submit(gpu=0, cpu=3)
     hungry = world.submit(gpu=0, cpu=1, memory=7 * GIB)
     assert word(world, thirsty) == WaitReason.WAITING_FOR_CPU
-    assert say(world, thirsty) == "waits for 3 cores: 2 free; job 1 holds 6 cores (about 40 min left)"
+    holds = "job 1 holds 6 cores (about 40 min left)"
+    assert say(world, thirsty) == f"waits for 3 cores: 2 free; {holds}; it starts next, in about 40 min"
     assert word(world, hungry) == WaitReason.WAITING_FOR_MEMORY
     assert say(world, hungry).startswith("waits for 7.0 GiB of memory: 6.0 GiB free; job 1 holds 4.0 GiB")
 
@@ -113,7 +149,7 @@ def test_of_many_holders_a_few_are_named() -> None:
     assert say(world, big).count("holds GPU") == 4
     for _ in range(2):
         world.submit()
-    assert say(world, big).endswith("; and 3 more jobs hold some")
+    assert say(world, big).endswith("; and 3 more jobs hold some; it starts next, in about 40 min")
     assert say(world, big).count("holds GPU") == 3
 
 

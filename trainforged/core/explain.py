@@ -8,7 +8,7 @@ from collections.abc import Callable
 from trainforge.states import EndReason, JobState, WaitReason
 from trainforged.core import dependencies, scheduler
 from trainforged.core import messages as m
-from trainforged.core.state import State
+from trainforged.core.state import State, place
 from trainforged.core.turns import no_room, unmet
 
 NAMED = 4  # holders of what a job waits for that are named
@@ -95,7 +95,7 @@ def _why_queued(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
                 return f"waits: what is free is kept for job {kept.id}, which has waited longest"
             return "is about to start"
         case short:
-            return _why_short(state, job, short, left)
+            return _why_short(state, job, short, left) + _starts(state, job, now, left)
 
 
 def _jobs(state: State, job: m.Job) -> str:
@@ -141,6 +141,25 @@ def _holders(state: State, devices: list[m.Device], short: WaitReason, left: Tim
         out.append(f"job {lease.job} holds {held}{_about(left(lease.job))}")
     named = out if len(out) <= NAMED else out[: NAMED - 1]
     return named + ([f"and {len(out) - len(named)} more jobs hold some"] if len(named) < len(out) else [])
+
+
+def _starts(state: State, job: m.Job, now: float, left: TimeLeft) -> str:
+    """When the next in line has what it asks for, if those who hold it end when they are expected to. Of
+    others it cannot be told: they may pass, or be passed."""
+    first = state.ready[0] if state.ready else None
+    if place(job) != first and job.passed_since is None:
+        return ""  # before all jobs are looked at: thousands wait
+    kept = scheduler.overdue(state.jobs.values(), state.patience, now)
+    if place(job) != (first if kept is None else place(kept)):
+        return ""
+    leases, devices = dict(state.leases), list(state.devices.values())
+    ends = ((seconds, other) for other in leases if (seconds := left(other)) is not None)
+    for seconds, other in sorted(ends):
+        del leases[other]
+        free = scheduler.free(devices, leases.values(), state.machine)
+        if scheduler.shortage(job.resources, free, state.machine, len(devices)) is None:
+            return f"; it starts next, in about {_duration(seconds)}"
+    return ""
 
 
 def _about(seconds: float | None) -> str:
