@@ -2,68 +2,75 @@
 
 In Debian's Chromium without a screen (drawn by the CPU): frames a second while the page is live, what it
 takes of memory, what the daemon takes meanwhile, and beside it TensorBoard with the same series, where that
-is installed.
+is installed. The whole browser's memory also in Chromium's headless shell, where that is installed: the same
+engine without windows, address bar and what else a desktop's browser has open.
 
-Memory is the proportional set size of the browser's processes: what several of them share is divided among
-them, so that their sum is what would be free without them. Summed resident sizes, which count what is shared
-once for each process, stand beside it, and both for a browser that shows an empty page.
+Memory is what the browser's processes have taken for themselves, what several of them share counted once. The
+files of its program, which the system drops from memory where it needs room, stand in a line of their own.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from benchmarks import processes
+from benchmarks.browser import Browser, Memory
 from benchmarks.figures import Bound, Figure
-from benchmarks.peers.tensorboard_page import first_curve
+from benchmarks.peers import tensorboard_page
 from benchmarks.scene import Scene
 from building import page as building
 from tests.daemon.real import RealDaemon, request, wait_until
 from trainforge.states import JobState
 
-try:
-    from playwright.sync_api import Browser, Page, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
 MB = 1e6
 PROGRAM = Path(__file__).parent / "programs" / "reports.py"
 RUNNING, ALL, SERIES, PAST = 50, 1000, 20, 500
-PATIENCE = 120_000.0  # ms
-COUNT_FRAMES = """seconds => new Promise(done => {
+CHROMIUM = ("chromium", "chromium-browser")
+SHELL = ("chromium-headless-shell", "chrome-headless-shell")
+MEMORY = Bound(limit=200)  # MB
+SETTLED = 3.0  # s
+COUNT_FRAMES = """(seconds => new Promise(done => {
   let frames = 0;
   const end = performance.now() + 1000 * seconds;
   const count = now => now < end ? (frames++, requestAnimationFrame(count)) : done(frames / seconds);
   requestAnimationFrame(count);
-})"""
+}))"""
+OVERVIEW = ("/", "table.running tbody tr")
 VIEWS = {
-    "overview": ("/", "table.running tbody tr"),
+    "overview": OVERVIEW,
     "one job's 20 curves": ("/jobs/1", ".chart canvas"),
     "eight jobs compared": ("/compare?jobs=1,2,3,4,5,6,7,8", ".chart canvas"),
 }
 
 
 def measure(scene: Scene) -> list[Figure]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None or sync_playwright is None:
-        scene.notes.append("chromium or playwright is not installed: the page was not measured")
+    chromium, shell = _installed(CHROMIUM), _installed(SHELL)
+    if chromium is None:
+        scene.notes.append("chromium is not installed: the page was not measured")
         return []
     building.build()
     running = scene.times(RUNNING, 4)
     daemon = scene.daemon(8, "--simulate-cpu", str(running), "--web", f"127.0.0.1:{_free_port()}")
     _fill(daemon, running, scene.times(ALL, 20))
-    with _browser(chromium) as browser:
-        figures = _views(scene, daemon, browser)
-    with _browser(chromium) as browser:
-        board = first_curve(scene, browser, running, SERIES, PAST)
-    return [*_beside(figures, board)]
+    with Browser(chromium, scene.folder / "chromium") as browser:
+        figures = list(_views(scene, daemon, browser))
+    memory = processes.resident(daemon.pid) / MB
+    figures.append(Figure(what="the daemon's memory", value=memory, unit="MB", bound=Bound(limit=150)))
+    if shell is None:
+        scene.notes.append("chromium-headless-shell is not installed: the bound of the browser was not tried")
+    else:
+        with Browser(shell, scene.folder / "shell") as browser:
+            figures += _memories(daemon, browser)
+    with Browser(chromium, scene.folder / "board-chromium") as browser:
+        board = tensorboard_page.first_curve(scene, browser, running, SERIES, PAST)
+    return [_beside(figure, board) for figure in figures]
 
 
 def _fill(daemon: RealDaemon, running: int, count: int) -> None:
@@ -84,127 +91,71 @@ def _is_past(daemon: RealDaemon, job: int) -> bool:
     return progress is not None and (progress["step"] or 0) >= PAST
 
 
-def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> list[Figure]:
-    page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
-    page.set_default_timeout(PATIENCE)
-    empty, blank, empty_resident = _all_memory() / MB, _page_memory() / MB, _all_resident() / MB
-    page.goto(daemon.post("/v1/sign-in")["address"])
-    address = page.url.rstrip("/")
-    figures = []
+def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> Iterator[Figure]:
+    empty = _empty(browser)
+    address = _sign_in(daemon, browser)
     for what, (path, mark) in VIEWS.items():
-        first = _seconds_to(page, address + path, mark)
+        first = browser.open(address + path, mark)
         used, began = processes.cpu_seconds(daemon.pid), time.perf_counter()
-        frames = float(page.evaluate(COUNT_FRAMES, scene.times(6, 1)))
+        frames = float(browser.evaluate(f"{COUNT_FRAMES}({scene.times(6, 1)})"))
         core = (processes.cpu_seconds(daemon.pid) - used) / (time.perf_counter() - began)
-        figures += [
-            Figure(what=f"{what}: until it is there", value=first, unit="s", bound=Bound(limit=1)),
-            Figure(what=f"{what}: frames", value=frames, unit="per s", bound=Bound(limit=50, least=True)),
-            Figure(what=f"{what}: the daemon", value=100 * core, unit="% of a core", bound=Bound(limit=25)),
-            Figure(
-                what=f"{what}: memory of the page's process",
-                value=_page_memory() / MB,
-                unit="MB",
-                bound=Bound(limit=200),
-                others={"of an empty page": blank},
-            ),
-            *_of_the_browser(what, empty, empty_resident),
-        ]
-    memory = processes.resident(daemon.pid) / MB
-    return [*figures, Figure(what="the daemon's memory", value=memory, unit="MB", bound=Bound(limit=150))]
+        memory = browser.memory()
+        yield Figure(what=f"{what}: until it is there", value=first, unit="s", bound=Bound(limit=1))
+        yield Figure(what=f"{what}: frames", value=frames, unit="per s", bound=Bound(limit=50, least=True))
+        yield Figure(what=f"{what}: the daemon", value=100 * core, unit="% of a core", bound=Bound(limit=25))
+        yield _megabytes(f"{what}: memory of the page's process", memory.page, empty.page, MEMORY)
+        yield _megabytes(f"{what}: memory of the whole of Chromium", memory.own, empty.own)
+        yield _megabytes(f"{what}: files of its program beside", memory.files, empty.files)
 
 
-def _of_the_browser(what: str, empty: float, empty_resident: float) -> list[Figure]:
-    whole = _all_memory() / MB
-    return [
-        Figure(
-            what=f"{what}: memory that it adds to an empty browser",
-            value=whole - empty,
-            unit="MB",
-            bound=Bound(limit=200),
-        ),
-        Figure(
-            what=f"{what}: memory of the whole browser",
-            value=whole,
-            unit="MB",
-            others={"with an empty page": empty},
-        ),
-        Figure(
-            what=f"{what}: resident sizes of the browser's processes, summed",
-            value=_all_resident() / MB,
-            unit="MB",
-            others={"with an empty page": empty_resident},
-        ),
-    ]
-
-
-def _seconds_to(page: Page, address: str, mark: str) -> float:
-    began = time.perf_counter()
-    page.goto(address, wait_until="commit")
-    page.wait_for_selector(mark)
-    return time.perf_counter() - began
-
-
-def _page_memory() -> float:
-    """Of the process that draws the page."""
-    return max((_proportional(pid) for pid, kind in _browser_processes() if kind == "renderer"), default=0.0)
-
-
-def _all_memory() -> float:
-    return sum(_proportional(pid) for pid, _ in _browser_processes())
-
-
-def _all_resident() -> float:
-    return sum(_rolled_up(pid, "Rss:") for pid, _ in _browser_processes())
-
-
-def _browser_processes() -> Iterator[tuple[int, str]]:
-    """Of the browser that this process started: (pid, type)."""
-    for pid in processes.with_children(os.getpid()):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if "chrom" in line.split(" ")[0]:
-            yield pid, line.partition("--type=")[2].split(" ")[0] or "browser"
-
-
-def _proportional(pid: int) -> int:
-    return _rolled_up(pid, "Pss:")
-
-
-def _rolled_up(pid: int, what: str) -> int:
-    """Bytes in memory. "Pss:": a page that n processes share counts 1/n; "Rss:": it counts whole."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(what):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return 0
-
-
-def _beside(figures: list[Figure], board: float | None) -> Iterator[Figure]:
-    for figure in figures:
-        if figure.what == "one job's 20 curves: until it is there":
-            yield Figure(
-                what=figure.what,
-                value=figure.value,
-                unit="s",
-                bound=figure.bound,
-                others={"TensorBoard": board},
-            )
-        else:
-            yield figure
-
-
-@contextmanager
-def _browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], timeout=PATIENCE
+def _memories(daemon: RealDaemon, browser: Browser) -> Iterator[Figure]:
+    empty = _empty(browser)
+    address = _sign_in(daemon, browser)
+    for what, (path, mark) in VIEWS.items():
+        browser.open(address + path, mark)
+        browser.evaluate(f"{COUNT_FRAMES}(3)")
+        memory = browser.memory()
+        yield _megabytes(
+            f"{what}: memory of the whole of a browser without windows", memory.own, empty.own, MEMORY
         )
-        yield browser
-        browser.close()
+        yield _megabytes(f"{what}: files of its program beside", memory.files, empty.files)
+
+
+def _megabytes(what: str, size: int, empty: int, bound: Bound | None = None) -> Figure:
+    return Figure(
+        what=what, value=size / MB, unit="MB", others={"with an empty page": empty / MB}, bound=bound
+    )
+
+
+def _empty(browser: Browser) -> Memory:
+    browser.open("data:text/html,<p>nothing</p>", "p")
+    time.sleep(SETTLED)
+    return browser.memory()
+
+
+def _sign_in(daemon: RealDaemon, browser: Browser) -> str:
+    """The address of the page."""
+    once = daemon.post("/v1/sign-in")["address"]
+    browser.open(once, OVERVIEW[1])
+    return str(browser.evaluate("location.origin"))
+
+
+def _beside(figure: Figure, board: tensorboard_page.Board | None) -> Figure:
+    """With what TensorBoard takes for it."""
+    if board is None:
+        return figure
+    theirs = {
+        "one job's 20 curves: until it is there": board.seconds,
+        "one job's 20 curves: memory of the page's process": board.memory.page / MB,
+        "one job's 20 curves: memory of the whole of Chromium": board.memory.own / MB,
+    }
+    if figure.what not in theirs:
+        return figure
+    return msgspec.structs.replace(figure, others=figure.others | {"TensorBoard": theirs[figure.what]})
+
+
+def _installed(names: tuple[str, ...]) -> str | None:
+    return next((path for name in names if (path := shutil.which(name)) is not None), None)
 
 
 def _free_port() -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.browser import Browser
 from benchmarks.figures import Bound, Figure, Result
 from benchmarks.report import as_text, quantity
 from benchmarks.timing import alternate, percentile, ratio
@@ -71,6 +73,26 @@ def test_a_rank_is_killed_and_jobs_are_adopted(tmp_path: Path) -> None:
     assert killed.others["the same job by hand"]
     assert adopted.what == "from the daemon's start until 8 jobs are adopted, 50 queued"
     assert adopted.value > 0
+
+
+def test_a_browser_is_told_where_to_go_and_how_much_it_has_taken(tmp_path: Path) -> None:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with Browser(program, tmp_path / "profile") as browser:
+        browser.open("data:text/html,<h1>small</h1>", "h1")
+        small = browser.memory()
+        seconds = browser.open("data:text/html,<h2>large</h2>", "h2")
+        browser.evaluate("globalThis.held = new Uint8Array(100e6).fill(1); 0")
+        assert browser.evaluate("document.body.innerText") == "large"
+        assert browser.evaluate("new Promise(done => setTimeout(() => done(7), 10))") == 7
+        large = browser.memory()
+    assert 0 < seconds < 60
+    assert 0 < small.page < small.own
+    assert small.files > 10e6
+    assert large.page - small.page > 90e6
+    assert large.own - small.own > 80e6
+    assert not (tmp_path / "profile").exists()
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
