@@ -84,9 +84,9 @@ def start_dashboard(chromium: Browser) -> Iterator[Callable[..., Dashboard]]:
     building.build()
     daemons: list[RealDaemon] = []
 
-    def start(gpus: int = 2) -> Dashboard:
+    def start(gpus: int = 2, *options: str) -> Dashboard:
         folder = Path(tempfile.mkdtemp(prefix="tf-"))
-        daemons.append(RealDaemon(folder, gpus, "--web", f"127.0.0.1:{free_port()}"))
+        daemons.append(RealDaemon(folder, gpus, "--web", f"127.0.0.1:{free_port()}", *options))
         daemon = daemons[-1].start()
         address = wait_until(lambda: daemon.get("/v1/status")["web"], "the web port")
         return Dashboard(daemon, f"http://{address.rpartition('/')[2]}", chromium)
