@@ -163,6 +163,20 @@ def test_what_a_job_sends_and_receives_is_drawn_and_explained(tab: Page, dashboa
     expect(tab.get_by_text("what they send each other on this machine included")).to_be_visible()
 
 
+def test_a_job_that_has_not_started_says_what_is_to_come(tab: Page, dashboard: Dashboard) -> None:
+    """Given a job that waits, then each of its parts says so in words, and none draws empty plots."""
+    for part, words in (
+        ("curves", "The job has not started."),
+        ("system", "Nothing was measured yet"),
+        ("log", "The job has not started: its output will be here."),
+        ("incident", "No attempt has been made yet."),
+        ("file", "Nothing was saved yet."),
+    ):
+        tab.goto(f"{dashboard.address}/jobs/6#{part}")
+        expect(tab.get_by_text(words)).to_be_visible()
+        expect(tab.locator("figure")).to_have_count(0)
+
+
 def test_the_log_is_searched_as_a_whole(tab: Page, dashboard: Dashboard) -> None:
     show(tab, dashboard, "log")
     tab.get_by_label("Search").fill("epoch 3")

@@ -16,7 +16,7 @@ export function SystemTab({ job }: { job: JobView }) {
     <>
       <Shares job={job} />
       {problem && !answer && <Problem text={problem} retry={again} />}
-      {answer && (answer.times.length ? <History job={job} of={answer} /> : <Empty>Nothing was measured yet: figures come with the first seconds of an attempt.</Empty>)}
+      {answer && (measured(answer) ? <History job={job} of={answer} /> : <Empty>Nothing was measured yet: figures come with the first seconds of an attempt.</Empty>)}
     </>
   );
 }
@@ -55,6 +55,11 @@ function History({ job, of }: { job: JobView; of: JobHistory }) {
       )}
     </>
   );
+}
+
+/** A job that waits has a past, too: one in which nobody measured anything. */
+function measured(of: JobHistory): boolean {
+  return known(of.cpu) || known(of.memory) || of.gpus.some((gpu) => known(gpu.utilization));
 }
 
 const known = (values: (number | null)[]) => values.some((value) => value !== null);
