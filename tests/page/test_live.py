@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.daemon.real import DEADLINE, RealDaemon, wait_until
-from tests.page.conftest import Dashboard
+from tests.page.conftest import PHONE, Dashboard
 from tests.page.programs import SPEAKS, SURVIVES, program
 from trainforge.client.sockets import connect
 from trainforge.states import JobState
@@ -92,6 +92,18 @@ def test_the_overview_is_true_again_after_the_daemon_was_away(dashboard: Dashboa
     daemon.start()
     daemon.command("true", name="came-later")
     expect(page.get_by_role("link", name="came-later")).to_be_visible()
+    page.context.close()
+
+
+def test_nothing_moves_on_a_phone_while_the_daemon_is_away(dashboard: Dashboard) -> None:
+    page = dashboard.tab(*PHONE)
+    height = "document.querySelector('header.top').offsetHeight"
+    before = page.evaluate(height)
+    dashboard.daemon.stop()
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    assert page.evaluate(height) == before
+    dashboard.daemon.start()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     page.context.close()
 
 
