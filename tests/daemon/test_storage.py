@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.real import RealDaemon, wait_until
+from trainforge.client.client import Client
 from trainforge.states import JobState
 
 
@@ -124,6 +125,76 @@ def test_a_job_that_finds_the_disk_full_continues_when_there_is_room(small: Real
     (small.state_dir / "jobs" / "1" / "checkpoints" / "big").unlink()
     ended = small.wait_for(1)
     assert (ended.state, ended.retries) == (JobState.SUCCEEDED, 0)
+
+
+CHECKPOINTS = """
+import os, time, torch, trainforge
+model = torch.nn.Linear(1024, 2048)  # 8 MB, of a disk of 48
+checkpointer = trainforge.Checkpointer(model=model)
+start = checkpointer.resume()
+print("from", start, flush=True)
+for step in range(start + 1, 4):
+    if step == 2:
+        with open(os.environ["OTHERS"], "wb") as file:
+            file.write(bytes(24 << 20))
+    checkpointer.save(step)
+    checkpointer.wait()
+    trainforge.report(step=step)
+    while step == 2 and os.path.exists(os.environ["OTHERS"]):
+        time.sleep(0.02)
+checkpointer.close()
+if start == 0:
+    os.kill(os.getpid(), 9)
+"""
+
+
+def _skipped(client: Client) -> list[str]:
+    return [event.message for event in client.events(job=1) if event.type == "checkpoint_skipped"]
+
+
+@pytest.mark.torch
+def test_a_checkpoint_that_finds_no_room_is_told_and_training_goes_on(small: RealDaemon) -> None:
+    """The one before stays whole, and the next is written once there is room."""
+    pytest.importorskip("torch")
+    others = small.state_dir / "others"
+    (small.folder / "train.py").write_text(CHECKPOINTS)
+    small.tfctl("submit", "train.py", "--gpu", "0", "--env", f"OTHERS={others}")
+    with small.client() as client:
+        wait_until(lambda: (got := client.job(1).progress) is not None and got.step == 2, "the second step")
+        (said,) = wait_until(lambda: _skipped(client), "the word on its checkpoint")
+        assert "step-0000000002" in said
+        assert "not written: No space left on device" in said
+        assert [one.step for one in client.path(1).checkpoints] == [1]
+        others.unlink()
+        ended = small.wait_for(1)
+        assert ended.attempts is not None
+        assert ended.attempts[0].reason == "killed", "that is over which it had gone on"
+        assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 2)
+        assert [one.step for one in client.path(1).checkpoints][-1] == 3
+    assert small.tfctl("logs", "1").stdout.startswith("from 3\n")
+
+
+def test_what_ends_while_the_database_finds_no_room_is_known_afterwards_and_after_kill_9(
+    small: RealDaemon,
+) -> None:
+    go = small.folder / "go"
+    running = small.command("sh", "-c", f"until test -e {go}; do sleep 0.02; done; exit 7").id
+    small.wait_for(running, JobState.RUNNING)
+    held = small.command("true", hold=True).id
+    filler = small.state_dir / "filler"
+    _fill_until_refused(small, filler)
+    go.touch()
+    wait_until(lambda: not small.processes(), "it to end")
+    assert small.tfctl("status").returncode == 0, "it answers"
+    small.kill()
+    small.start()
+    filler.unlink()
+    ended = small.wait_for(running)
+    assert (ended.state, ended.exit_code, ended.attempt) == (JobState.FAILED, 7, 1)
+    with small.client() as client:
+        assert client.job(held).state is JobState.HELD
+    small.tfctl("release", str(held))
+    assert small.wait_for(held).state is JobState.SUCCEEDED
 
 
 def test_the_last_words_that_a_full_disk_refuses_are_known_all_the_same(small: RealDaemon) -> None:

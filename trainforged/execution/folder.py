@@ -17,6 +17,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import signal
 import stat
@@ -40,6 +41,8 @@ LONGEST_TRACEBACK = 1 << 16  # characters
 LONGEST_MESSAGE = 1 << 12
 LONGEST_TAIL = 1 << 12  # bytes of what a failing rank wrote last
 MOST_TAILS = 8
+# Of a checkpoint that found no room: no evidence against a rank that went on, and was killed later.
+WENT_ON = re.compile(r"^(trainforge: checkpoint .* was not written): .*(; training goes on)$", re.M)
 
 T = TypeVar("T")
 
@@ -256,7 +259,9 @@ class AttemptFolder:
             silent = [0]
         names = {rank: f"rank-{rank}.log" if len(end.ranks) > 1 else "output.log" for rank in silent}
         some = list(names.items())[:MOST_TAILS]
-        return {rank: self._tail(name) + end.refused.get(rank, "") for rank, name in some}
+        tails = {rank: self._tail(name) + end.refused.get(rank, "") for rank, name in some}
+        killed = {rank.rank for rank in end.ranks if rank.signal} or ({0} if end.signal else set())
+        return {rank: WENT_ON.sub(r"\1\2", said) if rank in killed else said for rank, said in tails.items()}
 
     def _tail(self, name: str) -> str:
         try:
