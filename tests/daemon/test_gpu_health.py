@@ -91,6 +91,38 @@ def test_a_reader_that_hangs_takes_one_gpu_and_nothing_else(machine: Machine) ->
     assert machine.daemon.stops_within(20.0)
 
 
+def test_a_reader_that_crashes_takes_one_gpu_and_nothing_else(machine: Machine) -> None:
+    """A segmentation fault in the driver's library, each time that GPU is asked about."""
+    daemon, job = machine.daemon, waiting(machine)
+    daemon.wait_for(job, JobState.RUNNING)
+    pid = daemon.pid
+    machine.say(crash=1)
+    wait_until(lambda: "fails when asked about it" in (machine.gpu(0).reason or ""), "the GPU to be given up")
+    assert machine.gpu(0).state == "leased", "who holds it keeps it"
+    assert daemon.wait_for(daemon.command("true", resources={"gpu": 1}).id).state is JobState.SUCCEEDED
+    let_go(machine)
+    ended = daemon.wait_for(job)
+    assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 1)
+    with daemon.client() as client:
+        assert client.status().pid == pid
+
+
+def test_a_reader_that_lies_ends_nothing(machine: Machine) -> None:
+    """Of figures that cannot be true, none is shown, no job is ended and no GPU is given out for them."""
+    job = waiting(machine)
+    machine.daemon.wait_for(job, JobState.RUNNING)
+    lies = {"utilisation": 40000, "temperature": 9000, "power": 2**31, "used": 2**40}
+    machine.say_both(lies, lies | {"used": 4})
+    wait_until(lambda: machine.gpu(0).temperature is None, "the lies to be heard")
+    shown = machine.gpu(0)
+    assert (shown.state, shown.utilisation, shown.power) == ("leased", None, None)
+    assert machine.job(job).state is JobState.RUNNING
+    machine.say()
+    let_go(machine)
+    assert machine.daemon.wait_for(job).state is JobState.SUCCEEDED
+    wait_until(lambda: states(machine) == ["free", "free"], "both to be offered")
+
+
 def test_gpus_that_change_their_order_or_vanish_for_a_while_keep_their_holder(machine: Machine) -> None:
     first, (zero, one) = waiting(machine), machine.uuids
     held = machine.daemon.wait_for(first, JobState.RUNNING).gpus

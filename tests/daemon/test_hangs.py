@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import os
 import re
 import signal
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -126,17 +129,81 @@ def test_ranks_are_found_and_their_stacks_taken_with_and_without_py_spy(
     wait_until(lambda: stands_still(running), "it to stand still: sleeping in a loop is no more")
 
 
-def test_a_rank_that_somebody_stopped_does_not_stand_still(running: tuple[str, Path]) -> None:
-    (pid,) = stacks.find_ranks(running[0]).values()
-    before = stacks.look(*running)
+@contextlib.contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """As by a shell's `kill -STOP`."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: (stat := processes.read_stat(pid)) is not None and stat.state == "T", "it to stop")
-        now = stacks.look(*running)
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert now.stopped
-    assert not now.stands_still_since(before)
+
+
+DETACH, SEIZE, INTERRUPT = 17, 0x4206, 0x4207  # ptrace(2)
+
+
+@contextlib.contextmanager
+def debugged(pid: int) -> Iterator[None]:
+    """As by a debugger at a breakpoint."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    if ptrace(SEIZE, pid, None, None) != 0:
+        pytest.skip(f"no process can be debugged here: {os.strerror(ctypes.get_errno())}")
+    assert ptrace(INTERRUPT, pid, None, None) == 0
+    try:
+        yield
+    finally:
+        ptrace(DETACH, pid, None, None)
+
+
+@pytest.mark.parametrize(("holding", "state"), [(suspended, "T"), (debugged, "t")])
+def test_a_rank_that_somebody_holds_does_not_stand_still(
+    running: tuple[str, Path], holding: Callable[[int], AbstractContextManager[None]], state: str
+) -> None:
+    (pid,) = stacks.find_ranks(running[0]).values()
+    before = stacks.look(*running)
+    with holding(pid):
+        wait_until(
+            lambda: (stat := processes.read_stat(pid)) is not None and stat.state == state, "it to stop"
+        )
+        now = stacks.look(*running)
+        assert (now.stopped, now.states) == (True, {0: state})
+        assert not now.stands_still_since(before)
+    wait_until(lambda: not stacks.look(*running).stopped, "it to go on")
+
+
+PAGES_COME_BACK = """
+import mmap, os, trainforge
+size = 4 << 20
+with open("pages", "wb") as file:
+    file.write(bytes(size))
+    os.fsync(file.fileno())
+trainforge.report(step=1)
+with open("pages", "rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as pages:
+    pages.madvise(mmap.MADV_RANDOM)
+    while True:
+        pages.madvise(mmap.MADV_DONTNEED)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        for place in range(0, size, mmap.PAGESIZE):
+            pages[place]
+"""
+
+
+def test_a_rank_whose_pages_come_back_from_a_disk_does_not_stand_still(daemon: RealDaemon) -> None:
+    """As of one that was swapped out."""
+    job = submit(daemon, PAGES_COME_BACK, "--set", "recovery.hang_timeout=off")
+    folder = attempt_dir(daemon, job)
+    wait_until(lambda: (folder / "records-0.jsonl").exists(), "its first report")
+    token = wait_until(AttemptFolder(folder).token, "its mark")
+    (pid,) = stacks.find_ranks(token).values()
+
+    def came_back() -> int:
+        return stacks.PAGE * int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[9])
+
+    before, counted = stacks.look(token, folder), came_back()
+    wait_until(lambda: came_back() > counted + 2**20, "pages to come back")
+    assert stacks.look(token, folder).moved - before.moved > 2**20
+    assert not stacks.look(token, folder).stands_still_since(before)
+    daemon.tfctl("cancel", "--now", str(job))
 
 
 WAITS_FOR_A_CHILD = """

@@ -15,7 +15,7 @@ from tests.system.machine import Machine
 CLOSED, OPEN = "Operation not permitted", "No such device or address"
 NEAR = "XDG_RUNTIME_DIR=/run/user/0 systemctl --user show --value --property=AllowedCPUs 'trainforge-*'"
 RUNS_ON = "sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status"
-LOOK = "for n in 0 1; do (: </dev/nvidia$n) 2>&1; done; (: </dev/null) && echo null"
+LOOK = "for n in 0 1 ctl -modeset; do (: </dev/nvidia$n) 2>&1; done; (: </dev/null) && echo null"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,10 @@ def tfctl(machine: Machine, *words: str) -> str:
 
 
 def test_a_job_opens_the_gpus_that_it_has_leased_and_no_others(machine: Machine) -> None:
-    for gpus, said in ((1, [CLOSED, OPEN, "null"]), (0, [CLOSED, CLOSED, "null"])):
+    """Of the two that every user of a GPU needs, none is closed."""
+    for gpus, leased in ((2, [OPEN, OPEN]), (1, [CLOSED, OPEN]), (0, [CLOSED, CLOSED])):
         lines = tfctl(machine, "submit", "--follow", "--gpu", str(gpus), "--", "sh", "-c", LOOK).splitlines()
-        found = zip(lines[1:4], said, strict=True)
+        found = zip(lines[1:6], [*leased, OPEN, OPEN, "null"], strict=True)
         assert all(line.endswith(words) for line, words in found), lines
 
 
