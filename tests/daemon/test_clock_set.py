@@ -58,6 +58,41 @@ def test_a_clock_that_jumps_ends_nothing_and_loses_nothing(daemon: RealDaemon, c
         assert [job.state for job in client.jobs().jobs] == 4 * [JobState.SUCCEEDED]
 
 
+TRAINS = """
+import os, time, trainforge
+for step in range(1, 7):
+    if step == 5:
+        while not os.path.exists("FINISH"):
+            time.sleep(0.02)
+    trainforge.report(step=step)
+"""
+
+
+def test_a_suspended_machine_hangs_nothing(daemon: RealDaemon, clock: SettableClock) -> None:
+    """Given a training that counts as hung after an hour of silence, when the machine sleeps for three days,
+    then it goes on to its end. Another one hangs, which tells that silence was looked at afterwards."""
+    finish = daemon.folder / "finish"
+    (daemon.folder / "train.py").write_text(TRAINS.replace("FINISH", str(finish)))
+    for timeout in ("1h", "off"):
+        words = ("--set", f"recovery.hang_timeout={timeout}", "--set", "recovery.max_retries=0")
+        daemon.tfctl("submit", "train.py", "--gpu", "0", *words)
+
+    def reported(job: int) -> bool:
+        with daemon.client() as client:
+            progress = client.job(job).progress
+        return progress is not None and progress.step == 4
+
+    wait_until(lambda: reported(1) and reported(2), "their reports")
+    clock.suspend(72 * HOUR)
+    assert daemon.wait_for(daemon.command("true").id).state is JobState.SUCCEEDED
+    daemon.tfctl("update", "2", "--set", "recovery.hang_timeout=1s", "--set", "recovery.grace=0s")
+    assert daemon.wait_for(2).reason == "hang"
+    assert steps(daemon) == [], "nobody has set the clock"
+    finish.touch()
+    ended = daemon.wait_for(1)
+    assert (ended.state, ended.attempt, ended.retries) == (JobState.SUCCEEDED, 1, 0)
+
+
 def steps(daemon: RealDaemon) -> list[str]:
     """Of the clock, as the daemon told them."""
     with daemon.client() as client:

@@ -22,10 +22,20 @@ class SettableClock:
         library = folder / "clock.so"
         subprocess.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
         self._file = folder / "clock"
+        self._later = self._slept = 0
         self.set(0)
         self.env = os.environ | {"LD_PRELOAD": str(library), "CLOCK_FILE": str(self._file)}
 
     def set(self, later: int) -> None:
         """So many seconds later than the machine's, from now on."""
+        self._later = later
+        self._write()
+
+    def suspend(self, seconds: int) -> None:
+        """So long the machine was asleep: the wall clock went on, the monotonic one did not."""
+        self._slept += seconds
+        self._write()
+
+    def _write(self) -> None:
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
-            file.write(struct.pack("=q", later))
+            file.write(struct.pack("=qq", self._later, self._slept))

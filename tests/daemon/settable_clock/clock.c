@@ -1,5 +1,6 @@
-/* The machine's clock as one program is to see it: as many seconds later as the file in $CLOCK_FILE says, a
-   signed number of 64 bits, which may be changed while the program runs. To be preloaded (ld.so(8)). */
+/* The machine's clock as one program is to see it, by two signed numbers of 64 bits in the file $CLOCK_FILE, which
+   may be changed while the program runs: so many seconds later it was set, and so many the machine was suspended,
+   which the monotonic clock does not count. To be preloaded (ld.so(8)). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -16,7 +17,7 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("CLOCK_FILE");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *place = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *later, PROT_READ, MAP_SHARED, file, 0);
+    void *place = file < 0 ? MAP_FAILED : mmap(NULL, 2 * sizeof *later, PROT_READ, MAP_SHARED, file, 0);
     if (file >= 0)
         close(file);
     if (place != MAP_FAILED)
@@ -30,7 +31,9 @@ int clock_gettime(clockid_t id, struct timespec *time)
         real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int failed = real(id, time);
     if (!failed && later && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-        time->tv_sec += *later;
+        time->tv_sec += later[0] + later[1];
+    if (!failed && later && (id == CLOCK_BOOTTIME || id == CLOCK_BOOTTIME_ALARM))
+        time->tv_sec += later[1];
     return failed;
 }
 
