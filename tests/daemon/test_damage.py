@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import processes
 from tests.daemon.real import RealDaemon, wait_until
 from trainforge.client.client import ApiError
 from trainforge.states import JobState
@@ -145,3 +146,26 @@ def test_of_more_output_than_is_kept_the_beginning_and_the_end_stay_and_it_is_sa
     assert (lines[0], lines[-1]) == ("1", "1500000")
     assert sum("bytes of output are left out here" in line for line in lines) == 1
     assert daemon.tfctl("logs", str(job.id), "--tail", "2").stdout.split() == ["1499999", "1500000"]
+
+
+LINES = "yes 'as long a line as a training often writes, with a loss' | head -c 20000000000; echo; echo last"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_20_gb_of_output_cost_what_is_kept_and_disturb_nobody(daemon: RealDaemon) -> None:
+    job = daemon.command("sh", "-c", LINES).id
+    folder, largest = daemon.state_dir / "jobs" / str(job) / "attempts" / "1", 0.0
+
+    def over() -> bool:
+        nonlocal largest
+        largest = max(largest, processes.resident(daemon.pid))
+        with daemon.client() as client:
+            return client.job(job).state.ended
+
+    wait_until(over, "20 GB to be written", deadline=1000)
+    kept = sum(file.stat().st_size for file in folder.glob("*.log*"))
+    assert kept <= (1 << 30) + (1 << 20)
+    assert largest < 150e6
+    assert daemon.wait_for(job).exit_code == 0
+    assert daemon.tfctl("logs", str(job), "--tail", "1").stdout == "last\n"
