@@ -57,14 +57,15 @@ class DataSet:
         return digest.hexdigest()[:12]
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel over the training images, of values 0 … 1."""
+        """Mean and standard deviation of each channel over the training images, of values 0 … 1. The latter
+        is 1/255 at least: a channel that is the same in all images will be divided by it."""
         counts = torch.stack(
             [torch.bincount(self.train.pixels[..., c].flatten(), minlength=256) for c in range(3)]
         )
         values = torch.arange(256, dtype=torch.float64) / 255
         shares = counts.double() / counts.sum(1, keepdim=True)
         mean = shares @ values
-        return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
+        return mean.float(), (shares @ values.square() - mean.square()).clamp_min(255**-2).sqrt().float()
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,15 @@ def read_file(path: Path, layout: Layout) -> tuple[Any, Any]:
         with path.open("rb") as file:
             entry = pickle.load(file, encoding="latin1")
         entry = {key.decode() if isinstance(key, bytes) else key: value for key, value in entry.items()}
-        pixels, labels = np.asarray(entry["data"]), np.asarray(entry[layout.labels], dtype=np.int64)
+        pixels, given = np.asarray(entry["data"]), np.asarray(entry[layout.labels])
+        labels = given.astype(np.int64)
     except Exception as error:  # a damaged pickle may raise whatever there is
         found = f"{type(error).__name__} {error}".strip()
         raise DataError(f"{path}: not a file of {layout.torchvision}, or damaged: {found}") from error
+    if labels.ndim != 1 or not np.array_equal(labels, given):
+        raise DataError(
+            f"{path}: expected a list of whole numbers as labels, found {given.dtype} {given.shape}"
+        )
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIZE * SIZE):
         found = f"{pixels.dtype} {pixels.shape}"
         raise DataError(f"{path}: expected bytes N × 3072 for N = {len(labels)} labels, found {found}")

@@ -12,9 +12,10 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from data import DATASETS, DataError
 from kinds import (
@@ -176,6 +177,15 @@ def usage() -> str:
         f"  {n.upper():<20} {m['about']} [{m['default']}]\n{'':23}{m['kind'].expected}" for n, m in knobs()
     )
     return "usage: python train.py, with environment variables:\n" + "\n".join(lines)
+
+
+def explain(arguments: list[str]) -> NoReturn:
+    """Print the knobs and leave, with status 0 where they were asked for. Nobody need read to the end."""
+    try:
+        print(usage(), flush=True)
+    except BrokenPipeError:  # again as Python ends, but for this
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0 if arguments in (["--help"], ["-h"]) else 2)
 
 
 @contextlib.contextmanager

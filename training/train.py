@@ -32,7 +32,7 @@ from feeding import Source, fetch, orders, workers_needed
 from metrics import Board, Meter, Scores, Times, Window, has_tensorboard, summary
 from model import build
 from ranks import Ranks
-from settings import Settings, refusals, strangers, usage
+from settings import Settings, explain, refusals, strangers
 from utils import Progress, WeightAverage, divergence, keep_record, learning_rate, make_optimizer
 
 TEST_BATCH = 500  # images of a rank at a time
@@ -285,8 +285,7 @@ def prepare(ranks: Ranks) -> Trainer:
 
 def main() -> None:
     if sys.argv[1:]:
-        print(usage())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
+        explain(sys.argv[1:])
     ranks = Ranks.from_environment(os.environ)
     with refusals(ranks.first):
         trainer = prepare(ranks)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from augment import Normalise
 from data import DataError, DataSet, Images, ensure, load
 from tests.training.pictures import entry, write, write_cifar10, write_cifar100
 
@@ -96,7 +98,7 @@ def test_half_a_data_set_is_refused(tmp_path: Path) -> None:
         ensure("cifar100", str(tmp_path))
 
 
-def content(pixels: tuple[int, ...], labels: list[int], kind: type = np.uint8) -> bytes:
+def content(pixels: tuple[int, ...], labels: list[Any], kind: type = np.uint8) -> bytes:
     return pickle.dumps({"data": np.zeros(pixels, kind), "fine_labels": labels})
 
 
@@ -116,6 +118,8 @@ def content(pixels: tuple[int, ...], labels: list[int], kind: type = np.uint8) -
         (content((0, 3072), []), "expected labels from 0 to 99, found none"),
         (content((2, 3072), [0, 100]), "expected labels from 0 to 99, found 100"),
         (content((2, 3072), [0, -1]), "expected labels from 0 to 99, found -1"),
+        (content((2, 3072), [[0], [1]]), "expected a list of whole numbers as labels, found int64 (2, 1)"),
+        (content((2, 3072), [0.5, 1.0]), "expected a list of whole numbers as labels, found float64 (2,)"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, damaged: bytes, told: str) -> None:
@@ -144,3 +148,12 @@ def test_statistics_are_those_of_the_training_pixels() -> None:
     values = pixels.double().flatten(0, 2) / 255
     assert torch.allclose(mean.double(), values.mean(0), atol=1e-6)
     assert torch.allclose(deviation.double(), values.std(0, correction=0), atol=1e-6)
+
+
+def test_a_channel_that_never_changes_can_be_divided_by_its_deviation() -> None:
+    pixels = torch.zeros(5, 32, 32, 3, dtype=torch.uint8)
+    pixels[..., 1] = 200
+    images = Images(pixels, torch.zeros(5, dtype=torch.int64))
+    dataset = DataSet("made", 1, images, images, mirrored=True)
+    assert torch.allclose(dataset.statistics()[1], torch.tensor(1 / 255))
+    assert Normalise(dataset, torch.device("cpu"))(pixels).abs().max() < 1e-3

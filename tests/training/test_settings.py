@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import settings
 from kinds import Interval
 from settings import Settings, SettingsError, knobs, strangers
 from train import main
@@ -268,9 +272,23 @@ def test_the_table_shows_every_knob_and_where_its_value_came_from() -> None:
 
 
 def test_help_names_every_knob(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, code in (["--help"], 0), (["--epochs", "3"], 2):
+    for arguments, code in (["--help"], 0), (["-h"], 0), (["--epochs", "3"], 2):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         with pytest.raises(SystemExit) as left:
             main()
         assert left.value.code == code
         assert {name.upper() for name, _ in knobs()} <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_help_that_nobody_reads_to_its_end_ends_in_silence(buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "import settings; settings.explain(['--help'])"
+    found = subprocess.run(
+        [sys.executable, *([] if buffered else ["-u"]), "-c", code],
+        stdout=writer, stderr=subprocess.PIPE, cwd=Path(str(settings.__file__)).parent, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (0, b"")
