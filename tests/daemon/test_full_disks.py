@@ -66,6 +66,7 @@ except OSError as error:
 ENDS = {
     "an error that names no path": "raise full",
     "an error that names one": "raise OSError(28, 'No space left on device', place + '/big')",
+    "a quota": "raise OSError(122, os.strerror(122), place + '/big')",
     "a word of its own": "sys.exit(f'could not save: {full}')",
     "torch's own words": "import torch\ntorch.save(torch.zeros(1 << 20), place + '/model.pt')",
 }
