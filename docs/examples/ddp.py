@@ -3,6 +3,8 @@
 Every rank makes the same calls at the same step. The checkpoint holds the model without its wrapper, so that
 the next attempt may have another number of ranks."""
 
+import os
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -11,12 +13,17 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 import trainforge
 
 STEPS = 60
-dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+device = torch.device("cpu")
+if torch.cuda.is_available():
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 torch.manual_seed(0)
 data = TensorDataset(torch.randn(512, 20), torch.randint(4, (512,)))
 sampler = DistributedSampler(data, seed=0)
 loader = DataLoader(data, batch_size=32, sampler=sampler)  # its workers, if any, outlive the signal to stop
-model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 4)))
+model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 4)).to(device)
+model = nn.parallel.DistributedDataParallel(model)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 ckpt = trainforge.Checkpointer(model=model, optimizer=optimizer)
@@ -28,7 +35,7 @@ while step < STEPS and not stopping:
     for number, (batch, targets) in enumerate(loader):
         if number < done:
             continue  # seen before the interruption
-        loss = nn.functional.cross_entropy(model(batch), targets)
+        loss = nn.functional.cross_entropy(model(batch.to(device)), targets.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

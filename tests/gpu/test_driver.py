@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 from tests.daemon.real import wait_until
 from tests.gpu.conftest import Machine
 from trainforge.states import JobState
 
 GIB = 2**30
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BUSY = f"""
 import os, torch, trainforge
 kept = torch.ones(4 * {GIB}, dtype=torch.uint8, device="cuda")
@@ -154,6 +156,11 @@ def test_nccl_runs_in_a_job(machine: Machine) -> None:
     job = machine.submit(NCCL)
     assert machine.wait_for(job).state is JobState.SUCCEEDED, machine.tfctl("why", "1").stdout
     assert f"nccl {1 << 20}" in machine.tfctl("logs", "1").stdout
+
+
+def test_the_example_of_ddp_runs_on_a_gpu(machine: Machine) -> None:
+    job = machine.submit((EXAMPLES / "ddp.py").read_text())
+    assert machine.wait_for(job).state is JobState.SUCCEEDED, machine.tfctl("why", "1").stdout
 
 
 def _reason(machine: Machine, job: int) -> str | None:
