@@ -104,8 +104,8 @@ def _views(scene: Scene, daemon: RealDaemon, browser: Browser) -> Iterator[Figur
         yield Figure(what=f"{what}: frames", value=frames, unit="per s", bound=Bound(limit=50, least=True))
         yield Figure(what=f"{what}: the daemon", value=100 * core, unit="% of a core", bound=Bound(limit=25))
         yield _megabytes(f"{what}: memory of the page's process", memory.page, empty.page, MEMORY)
-        yield _megabytes(f"{what}: memory of the whole of Chromium", memory.own, empty.own)
-        yield _megabytes(f"{what}: files of its program beside", memory.files, empty.files)
+        yield _megabytes(f"{what}: memory of the whole of Chromium", memory.own, empty.own, MEMORY)
+        yield _megabytes(f"{what}: files of Chromium beside", memory.files, empty.files)
 
 
 def _memories(daemon: RealDaemon, browser: Browser) -> Iterator[Figure]:
@@ -115,10 +115,8 @@ def _memories(daemon: RealDaemon, browser: Browser) -> Iterator[Figure]:
         browser.open(address + path, mark)
         browser.evaluate(f"{COUNT_FRAMES}(3)")
         memory = browser.memory()
-        yield _megabytes(
-            f"{what}: memory of the whole of a browser without windows", memory.own, empty.own, MEMORY
-        )
-        yield _megabytes(f"{what}: files of its program beside", memory.files, empty.files)
+        yield _megabytes(f"{what}: memory of the whole headless shell", memory.own, empty.own, MEMORY)
+        yield _megabytes(f"{what}: files of the headless shell beside", memory.files, empty.files)
 
 
 def _megabytes(what: str, size: int, empty: int, bound: Bound | None = None) -> Figure:

@@ -1,4 +1,4 @@
-"""For all tests: how many at once, and which come first.
+"""For all tests: how many at once, which come first, and that Ctrl-C reaches what they start.
 
 As many as there are cores: half as many again took no less time on two cores, and failed what waits.
 """
@@ -6,6 +6,7 @@ As many as there are cores: half as many again took no less time on two cores, a
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What `-n auto` means. The variable is xdist's own."""
     given = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
     return int(given) if given else len(os.sched_getaffinity(0))
+
+
+def pytest_configure() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, which is handed down to every process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
