@@ -120,7 +120,7 @@ def _conditions(result: Result) -> str:
     loads = " and ".join(_load(conditions) for conditions in (result.before, result.after))
     syncs = f"{result.machine.fdatasyncs:,.0f} fdatasync/s"
     realtime = " that it went before" if result.before.realtime else ""
-    return f"{day}, {seconds:.0f} s, load {loads} on {cores} cores{realtime}, {syncs}"
+    return f"{day}, {seconds:.0f} s, load {loads} on {cores} cores{realtime}, {syncs}; {result.machine.cpu}"
 
 
 def _load(conditions: Conditions) -> str:

@@ -80,7 +80,7 @@ class Settings:
     seed: int = knob("0", whole(0, 2**63 - 1), "of weights, order and augmentation")
     distributed: bool = knob("auto", auto(FLAG), "train over all ranks; auto: when there are several")
     sync_bn: bool = knob("false", FLAG, "batch statistics over all ranks")
-    mixed_precision: bool = knob("auto", auto(FLAG), "bfloat16; auto: where the device has it")
+    mixed_precision: bool = knob("auto", auto(FLAG), "bfloat16; auto: where it is faster")
     compile: bool = knob("auto", auto(FLAG), "torch.compile; auto: on one GPU, for 10 epochs and more")
     deterministic: bool = knob("false", FLAG, "the same bits in each run, on a GPU too, where that is slower")
     checkpoint_interval: Interval = knob("1", INTERVAL, "epochs or steps that a kill may cost; off: all")  # noqa: RUF009 - it is a field()
@@ -262,7 +262,7 @@ def complete(values: dict[str, Any], sources: dict[str, str], ranks: int, bf16: 
     augmented = values["augmentation"] != "none"
     open_knob("random_crop", augmented, f"augmentation is {values['augmentation']}")
     open_knob("distributed", ranks > 1, f"{ranks} rank{'s' * (ranks > 1)}")
-    open_knob("mixed_precision", bf16, f"the device has {'' if bf16 else 'no '}bfloat16")
+    open_knob("mixed_precision", bf16, "bfloat16 is faster here" if bf16 else "bfloat16 is no faster here")
 
 
 def decide_compiling(

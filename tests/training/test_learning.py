@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +163,32 @@ def test_ranks_are_what_the_launcher_says() -> None:
     ranks = Ranks.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"})
     assert (ranks.rank, ranks.count, ranks.first) == (3, 4, False)
     assert Ranks.from_environment({}).first
+
+
+@pytest.mark.parametrize(
+    ("matrix_unit", "vectors", "by", "faster"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "GenuineIntel", False),
+        (False, True, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+def test_a_processor_has_bfloat16_where_that_is_faster(
+    matrix_unit: bool, vectors: bool, by: str, faster: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {by}\n")
+    monkeypatch.setattr("ranks.PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_unit)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
+    assert ALONE.has_bf16 is faster
+
+
+def test_what_cannot_be_read_of_a_processor_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranks.PROCESSOR", Path("/nowhere"))
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert not ALONE.has_bf16
 
 
 def test_scores_add_up() -> None:
