@@ -232,7 +232,7 @@ class Trainer:
         measured = self.window.read()
         if problem := divergence(measured.scores.loss, self.progress.step, self.settings):
             self.ranks.say(problem)
-            sys.exit(1)
+            raise SystemExit(1) from FloatingPointError(problem)  # TrainForge tells it as the cause
         self.progress.scores = self.progress.scores.plus(measured.scores)
         self.progress.seconds += measured.seconds
         self.times = [sum_.plus(new) for sum_, new in zip(self.times, measured.times, strict=True)]
