@@ -97,11 +97,11 @@ class Browser:
 
     def memory(self) -> Memory:
         pids = processes.with_children(self._process.pid)
-        own = {pid: sum(_rolled_up(pid, kind) for kind in OWN) for pid in pids}
+        own = {pid: processes.rolled_up(pid, *OWN) for pid in pids}
         pages = [pid for pid in pids if "--type=renderer" in " ".join(processes.command(pid))]
         return Memory(
             own=sum(own.values()),
-            files=sum(_rolled_up(pid, "Pss_File:") for pid in pids),
+            files=sum(processes.rolled_up(pid, "Pss_File:") for pid in pids),
             page=max(own[pid] for pid in pages),
         )
 
@@ -145,14 +145,3 @@ def _in_time(deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
         raise TimeoutError(f"{what} did not come within {PATIENCE:.0f} s")
     time.sleep(POLL)
-
-
-def _rolled_up(pid: int, what: str) -> int:
-    """Bytes in memory, a page that n processes share counted as 1/n: a line of smaps_rollup (man 5 proc)."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(what):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return 0

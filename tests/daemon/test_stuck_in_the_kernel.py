@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.daemon.machines import Machine
 from tests.daemon.real import wait_until
+from tests.shell.execution.disks import FreezableDisk, freezable_disk
 from trainforge.states import JobState
 from trainforged.execution import processes
 
@@ -28,28 +26,11 @@ with open(disk + "/file", "ab", buffering=0) as file:
 
 
 @pytest.fixture
-def frozen(machine: Machine) -> Iterator[Path]:
-    """A disk of its own that can be frozen; thawed at the end."""
-    place, image = machine.daemon.folder / "disk", machine.daemon.folder / "disk.img"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(16 << 20)
-    if shutil.which("mkfs.ext4") is None or shutil.which("fsfreeze") is None:
-        pytest.skip("needs mkfs.ext4 and fsfreeze")
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    if subprocess.run(["mount", "-o", "loop", image, place], capture_output=True).returncode != 0:
-        pytest.skip("no loop device can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["fsfreeze", "--unfreeze", place], capture_output=True)
+def disk(machine: Machine) -> Iterator[FreezableDisk]:
+    with freezable_disk(machine.daemon.folder / "disk") as disk:
+        yield disk
+        disk.thaw()
         machine.daemon.close()
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def freeze(disk: Path) -> None:
-    if subprocess.run(["fsfreeze", "--freeze", disk], capture_output=True).returncode != 0:
-        pytest.skip("no file system can be frozen here")
 
 
 def in_state_d(pid: int) -> bool:
@@ -57,14 +38,14 @@ def in_state_d(pid: int) -> bool:
     return stat is not None and stat.state == "D"
 
 
-def test_its_gpu_is_set_aside_and_the_daemon_answers(machine: Machine, frozen: Path) -> None:
+def test_its_gpu_is_set_aside_and_the_daemon_answers(machine: Machine, disk: FreezableDisk) -> None:
     daemon = machine.daemon
     script = daemon.folder / "writes.py"
     script.write_text(WRITES)
-    job = daemon.command("python3", str(script), str(frozen), resources={"gpu": 1}).id
+    job = daemon.command("python3", str(script), str(disk.place), resources={"gpu": 1}).id
     log = daemon.state_dir / "jobs" / str(job) / "attempts" / "1" / "output.log"
     pid = int(wait_until(lambda: log.exists() and log.read_text(), "it to write"))
-    freeze(frozen)
+    disk.freeze()
     wait_until(lambda: in_state_d(pid), "it to be stuck")
     daemon.tfctl("cancel", "--now", str(job))
     other = daemon.command("true", resources={"gpu": 1}).id
@@ -74,7 +55,7 @@ def test_its_gpu_is_set_aside_and_the_daemon_answers(machine: Machine, frozen: P
     reason = machine.gpu(0).reason or ""
     assert re.fullmatch(rf"of its last job process {pid} \(\S+, state D\) does not die", reason), reason
     assert daemon.wait_for(job).state is JobState.CANCELLED, "nobody waits for it"
-    subprocess.run(["fsfreeze", "--unfreeze", frozen], check=True)
+    disk.thaw()
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "it to end")
     daemon.tfctl("undrain", "0")
     wait_until(lambda: machine.gpu(0).state == "free", "it to be offered again")

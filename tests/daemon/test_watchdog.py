@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.real import DEADLINE, RealDaemon, wait_until
+from tests.shell.execution.disks import FreezableDisk, freezable_disk
 from trainforge.states import JobState
 
 LIMIT = 0.4  # seconds, after which a service manager takes a silent daemon for hung
@@ -56,41 +56,34 @@ def manager(folder: Path) -> ServiceManager:
 
 
 @pytest.fixture
-def daemon(folder: Path, manager: ServiceManager) -> Iterator[RealDaemon]:
-    """Its state folder has a disk to itself, which can be frozen."""
+def disk(folder: Path) -> Iterator[FreezableDisk]:
+    with freezable_disk(folder / "state") as disk:
+        yield disk
+
+
+@pytest.fixture
+def daemon(folder: Path, manager: ServiceManager, disk: FreezableDisk) -> Iterator[RealDaemon]:
+    """Its state folder has the disk to itself."""
     daemon = RealDaemon(folder, env=manager.env)
-    daemon.state_dir.mkdir()
-    if shutil.which("mkfs.ext4") is None or shutil.which("fsfreeze") is None:
-        pytest.skip("needs mkfs.ext4 and fsfreeze")
-    image = folder / "disk.img"
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    mount = ["mount", "-o", "loop", image, daemon.state_dir]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("no loop device can be mounted here")
-    try:
-        yield daemon.start()
-    finally:
-        subprocess.run(["fsfreeze", "--unfreeze", daemon.state_dir], capture_output=True)
-        daemon.close()
-        subprocess.run(["umount", "--lazy", daemon.state_dir], check=True)
+    assert daemon.state_dir == disk.place
+    yield daemon.start()
+    disk.thaw()
+    daemon.close()
 
 
 def test_a_daemon_whose_orders_hang_does_not_feed_it_though_it_answers(
-    daemon: RealDaemon, manager: ServiceManager
+    daemon: RealDaemon, manager: ServiceManager, disk: FreezableDisk
 ) -> None:
     held = daemon.command("true", hold=True).id
     wait_until(lambda: manager.silent_for() < LIMIT, "it to be fed")
-    if subprocess.run(["fsfreeze", "--freeze", daemon.state_dir], capture_output=True).returncode != 0:
-        pytest.skip("no file system can be frozen here")
+    disk.freeze()
     order = subprocess.Popen(release(daemon, held), stdout=subprocess.PIPE, text=True)
     wait_until(lambda: manager.silent_for() > 3 * LIMIT, "it to be fed no more")
     with daemon.client(timeout=DEADLINE) as client:
         assert client.status().pid == daemon.pid, "not all of it hangs"
     assert manager.silent_for() > 3 * LIMIT
     assert order.poll() is None, "nothing is acknowledged that is not on the disk"
-    subprocess.run(["fsfreeze", "--unfreeze", daemon.state_dir], check=True)
+    disk.thaw()
     assert order.wait(DEADLINE) == 0
     wait_until(lambda: manager.silent_for() < LIMIT, "it to be fed again")
     assert daemon.wait_for(held).state is JobState.SUCCEEDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,14 @@ def box_of(place: Locator) -> FloatRect:
         before = box
         place.page.evaluate(DRAWN)
     return box
+
+
+def sees(page: Page, dashboard: Dashboard, element: tuple[str, str, str]) -> None:
+    """The element: the path of a view, the selector of a place in it, the pattern of a text there."""
+    path, place, text = element
+    if page.url != dashboard.address + path:
+        page.goto(dashboard.address + path)
+    expect(page.locator(place).first).to_have_text(re.compile(text, re.DOTALL))
 
 
 def show(page: Page, dashboard: Dashboard, view: str) -> None:

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from tests.page.conftest import Dashboard
+from tests.page.scene import sees
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
 ELEMENTS = {
@@ -37,10 +38,7 @@ ELEMENTS = {
 
 @pytest.mark.parametrize("element", ELEMENTS)
 def test_an_element_is_where_it_is_said_to_be(element: str, tab: Page, dashboard: Dashboard) -> None:
-    path, place, text = ELEMENTS[element]
-    if tab.url != dashboard.address + path:
-        tab.goto(dashboard.address + path)
-    expect(tab.locator(place).first).to_have_text(re.compile(text, re.DOTALL))
+    sees(tab, dashboard, ELEMENTS[element])
 
 
 def test_each_element_is_listed_with_its_place() -> None:

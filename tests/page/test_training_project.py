@@ -3,7 +3,6 @@ docs/dashboard.md lists, but for what has ended."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from tests.daemon.real import wait_until
 from tests.page import test_elements
 from tests.page.conftest import PHONE, Dashboard, complaints
 from tests.page.life import epoch, project, submit
+from tests.page.scene import sees
 from trainforge.states import JobState
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -75,10 +75,7 @@ def dashboard(start_dashboard: Callable[..., Dashboard]) -> Iterator[Dashboard]:
 
 @pytest.mark.parametrize("element", ELEMENTS)
 def test_an_element_is_shown_of_a_real_run(element: str, tab: Page, dashboard: Dashboard) -> None:
-    path, place, text = ELEMENTS[element]
-    if tab.url != dashboard.address + path:
-        tab.goto(dashboard.address + path)
-    expect(tab.locator(place).first).to_have_text(re.compile(text, re.DOTALL))
+    sees(tab, dashboard, ELEMENTS[element])
     assert complaints(tab) == []
 
 
